@@ -94,7 +94,7 @@ def write_arrays(path: Path | str, arrays: dict[str, Any]) -> None:
     try:
         with open(beside, "wb") as file:
             np.savez(file, **arrays)
-        os.replace(beside, path)
+        beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise WorkerError(

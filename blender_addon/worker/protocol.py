@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 PROTOCOL_VERSION = 1
-"""Raised whenever an old add-on and a new worker (or the reverse) would misunderstand each other."""
+"""Goes up whenever an old add-on and a new worker would misunderstand one another."""
 
 METHODS = (
     "hello",
@@ -30,7 +30,7 @@ METHODS = (
     "cancel",
     "shutdown",
 )
-"""What a worker can be asked. ``cancel`` is answered in the middle of another job; the rest queue."""
+"""What a worker can be asked. ``cancel`` is answered in mid-job; the rest wait their turn."""
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
 """A longer line is no message of ours: it stops a stray binary from filling the memory."""
@@ -98,7 +98,7 @@ class WorkerError(Exception):
         return f"{self.message} {self.hint}".strip()
 
 
-class JunkLine(ValueError):
+class JunkError(ValueError):
     """A line that is no message of this protocol. The reader skips it, and counts."""
 
 
@@ -111,6 +111,7 @@ class Request:
     params: dict[str, Any] = field(default_factory=dict)
 
     def to_line(self) -> bytes:
+        """The message as it travels."""
         return _to_line({"id": self.id, "method": self.method, "params": self.params})
 
 
@@ -129,6 +130,7 @@ class Progress:
         return min(1.0, max(0.0, self.done / self.total)) if self.total > 0 else 0.0
 
     def to_line(self) -> bytes:
+        """The message as it travels."""
         return _to_line(
             {
                 "id": self.id,
@@ -148,6 +150,7 @@ class Result:
     result: dict[str, Any]
 
     def to_line(self) -> bytes:
+        """The message as it travels."""
         return _to_line({"id": self.id, "event": "result", "result": self.result})
 
 
@@ -159,6 +162,7 @@ class Failure:
     error: WorkerError
 
     def to_line(self) -> bytes:
+        """The message as it travels."""
         return _to_line({"id": self.id, "event": "error", "error": self.error.to_dict()})
 
 
@@ -167,6 +171,7 @@ class Alive:
     """A sign of life, every ``ALIVE_EVERY_S`` seconds, job or no job."""
 
     def to_line(self) -> bytes:
+        """The message as it travels."""
         return _to_line({"id": 0, "event": "alive"})
 
 
@@ -179,12 +184,12 @@ def parse_request(line: bytes) -> Request:
     """Read one request.
 
     Raises:
-        JunkLine: if the line is not a request.
+        JunkError: if the line is not a request.
     """
     data = _from_line(line)
     method, params = data.get("method"), data.get("params", {})
     if not isinstance(method, str) or not isinstance(params, dict):
-        raise JunkLine(f"not a request: {_shown(line)}")
+        raise JunkError(f"not a request: {_shown(line)}")
     return Request(_id_of(data, line, lowest=1), method, params)
 
 
@@ -192,7 +197,7 @@ def parse_answer(line: bytes) -> Answer:
     """Read one answer.
 
     Raises:
-        JunkLine: if the line is not an answer.
+        JunkError: if the line is not an answer.
     """
     data = _from_line(line)
     event = data.get("event")
@@ -207,7 +212,7 @@ def parse_answer(line: bytes) -> Answer:
         return Result(request_id, data["result"])
     elif event == "error" and isinstance(data.get("error"), dict):
         return Failure(request_id, WorkerError.from_dict(data["error"]))
-    raise JunkLine(f"not an answer: {_shown(line)}")
+    raise JunkError(f"not an answer: {_shown(line)}")
 
 
 def _to_line(data: dict[str, Any]) -> bytes:
@@ -219,9 +224,9 @@ def _from_line(line: bytes) -> dict[str, Any]:
         data = json.loads(line)
     # A deeply nested line exhausts the parser's recursion; it is junk like any other.
     except (ValueError, RecursionError) as error:
-        raise JunkLine(f"not JSON: {_shown(line)}") from error
+        raise JunkError(f"not JSON: {_shown(line)}") from error
     if not isinstance(data, dict):
-        raise JunkLine(f"not an object: {_shown(line)}")
+        raise JunkError(f"not an object: {_shown(line)}")
     return data
 
 
@@ -229,7 +234,7 @@ def _id_of(data: dict[str, Any], line: bytes, *, lowest: int) -> int:
     request_id = data.get("id")
     # bool is an int to Python, and no id to us.
     if type(request_id) is not int or request_id < lowest:
-        raise JunkLine(f"without an id: {_shown(line)}")
+        raise JunkError(f"without an id: {_shown(line)}")
     return request_id
 
 
