@@ -205,15 +205,17 @@ class Life:
         # End of output: the process is dead, or about to be.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(timeout=1)
-        self._threads[1].join(timeout=1)  # so that the last words are in the message
-        if not self.hello.done and self._junk:
+        self._threads[1].join(timeout=0.5)  # so that the last words are in the message
+        self._report_death()
+
+    def _report_death(self) -> None:
+        how = process.describe_exit(self._child.poll())
+        if self.hello.done:
+            self._end(self._death(f"The worker stopped unexpectedly ({how}).", "worker_died"))
+        elif self._junk:
             self._end(self._not_our_worker())
         else:
-            how = process.describe_exit(self._child.poll())
-            if self.hello.done:
-                self._end(self._death(f"The worker stopped unexpectedly ({how}).", "worker_died"))
-            else:
-                self._end(self._death(f"The worker did not start ({how}).", "worker_start"))
+            self._end(self._death(f"The worker did not start ({how}).", "worker_start"))
 
     def _take(self, answer: protocol.Answer) -> None:
         self._silent_s = 0.0
@@ -250,6 +252,7 @@ class Life:
 
     def _watch(self) -> None:
         before = time.monotonic()
+        exited_s = 0.0
         while not self.ended:
             time.sleep(0.1)
             now = time.monotonic()
@@ -264,6 +267,10 @@ class Life:
                 call.cancelling_s += step if call.cancel_requested else 0.0
             for call in waiting[:1]:
                 call.quiet_s += step
+            # A grandchild may hold the pipes open after the child has died: then they never end.
+            exited_s += 0.0 if self._child.poll() is None else step
+            if exited_s > 1.0:
+                self._report_death()
             if error := self._complaint(waiting):
                 self._end(error)
 
