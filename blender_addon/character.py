@@ -1,0 +1,257 @@
+"""Heads and characters: meshes from the worker's arrays, and which speech keys a mesh has.
+
+Convention: the worker's faces are in metres, x to the subject's left, y up, z to the front;
+Blender's are z up and look along -y. ``to_blender`` and ``to_face`` are the only bridge.
+
+Shapes: V vertices, F faces, K shape keys.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+import numpy.typing as npt
+
+from .worker.motion_file import read_arrays
+from .worker.protocol import WorkerError
+
+ARKIT_KEYS = (
+    *(
+        f"{name}{side}"
+        for side in ("Left", "Right")
+        for name in (
+            *("eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint"),
+            *("eyeWide", "mouthSmile", "mouthFrown", "mouthDimple", "mouthStretch", "mouthPress"),
+            *("mouthLowerDown", "mouthUpperUp", "browDown", "browOuterUp", "cheekSquint"),
+            *("noseSneer", "jaw", "mouth"),
+        )
+    ),
+    *("jawForward", "jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthRollLower"),
+    *("mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "browInnerUp", "cheekPuff"),
+    "tongueOut",
+)
+"""The 52 names of ARKit. Their order is the worker's affair: motion files carry names."""
+
+_BY_PLAIN_NAME = {name.lower(): name for name in ARKIT_KEYS}
+_SIDES = {"l": "left", "r": "right"}
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class SpeechKeys:
+    """What of a mesh can be driven by speech.
+
+    Attributes:
+        names: ARKit channel to the name of the mesh's shape key.
+        missing: ARKit channels that the mesh has no key for.
+        driven: channels whose key a driver moves, so that keyframes would do nothing.
+    """
+
+    names: dict[str, str]
+    missing: tuple[str, ...]
+    driven: tuple[str, ...]
+
+    @property
+    def can_speak(self) -> bool:
+        """Whether a mouth would move at all."""
+        return any(name.startswith(("jaw", "mouth")) for name in self.names)
+
+
+def speech_keys_of(mesh_object: bpy.types.Object) -> SpeechKeys:
+    """Find a mesh's ARKit shape keys, under their own names or common aliases of them."""
+    keys = mesh_object.data.shape_keys if mesh_object.type == "MESH" else None
+    found: dict[str, str] = {}
+    for block in list(keys.key_blocks)[1:] if keys else ():
+        channel = arkit_channel(block.name)
+        # A key with the exact name wins over an alias of it.
+        if channel and (channel not in found or block.name == channel):
+            found[channel] = block.name
+    drivers = keys.animation_data.drivers if keys and keys.animation_data else ()
+    driven_paths = {driver.data_path for driver in drivers}
+    driven = tuple(
+        channel
+        for channel, name in found.items()
+        if f'key_blocks["{bpy.utils.escape_identifier(name)}"].value' in driven_paths
+    )
+    return SpeechKeys(
+        names={channel: name for channel, name in found.items() if channel not in driven},
+        missing=tuple(name for name in ARKIT_KEYS if name not in found),
+        driven=driven,
+    )
+
+
+def arkit_channel(key_name: str) -> str:
+    """The ARKit channel that a shape key's name means, or an empty string.
+
+    Known are the name itself in any case, ``_L``, ``.L``, ``_Left`` for the side, snake_case, and
+    anything in front that a separator ends: ``blendShape1.eye_blink_L`` is ``eyeBlinkLeft``.
+    """
+    words = [word.lower() for word in re.split(r"[^0-9A-Za-z]+", key_name) if word]
+    if words and words[-1] in _SIDES:
+        words[-1] = _SIDES[words[-1]]
+    for start in range(len(words)):
+        channel = _BY_PLAIN_NAME.get("".join(words[start:]))
+        if channel:
+            return channel
+    return ""
+
+
+def to_blender(points: Array) -> Array:
+    """(…, 3) from the worker's axes to Blender's."""
+    return np.stack([points[..., 0], -points[..., 2], points[..., 1]], axis=-1)
+
+
+def to_face(points: Array) -> Array:
+    """(…, 3) from Blender's axes to the worker's."""
+    return np.stack([points[..., 0], points[..., 2], -points[..., 1]], axis=-1)
+
+
+def build_head(face_file: Path, name: str) -> bpy.types.Object:
+    """Make a mesh object, not yet in any scene, from the worker's ``face`` arrays.
+
+    Raises:
+        WorkerError: if the file is not what the worker promises.
+    """
+    arrays = _face_arrays(face_file, ("vertices", "faces", "key_names", "key_offsets"))
+    mesh = bpy.data.meshes.new(name)
+    head = None
+    try:
+        _fill_mesh(mesh, to_blender(arrays["vertices"]), arrays["faces"])
+        _set_materials(mesh, arrays)
+        _set_uvs(mesh, arrays)
+        head = bpy.data.objects.new(name, mesh)
+        add_keys(head, arrays["key_names"].tolist(), to_blender(arrays["key_offsets"]))
+        smooth = head.modifiers.new("Subdivision", "SUBSURF")
+        # Subdivision is evaluated again on each frame of playback, so the viewport goes without.
+        smooth.levels, smooth.render_levels = 0, 1
+    except BaseException:
+        remove_head(head or mesh)
+        raise
+    return head
+
+
+def remove_head(made: bpy.types.Object | bpy.types.Mesh) -> None:
+    """Take back what ``build_head`` made, materials included."""
+    mesh = made if isinstance(made, bpy.types.Mesh) else made.data
+    materials = [material for material in mesh.materials if material]
+    bpy.data.meshes.remove(mesh)
+    for material in materials:
+        if material.users == 0:
+            bpy.data.materials.remove(material)
+
+
+def add_keys(mesh_object: bpy.types.Object, names: list[str], offsets: Array) -> list[str]:
+    """Add shape keys (K, V, 3), in the mesh's own axes, relative to its basis.
+
+    Keys that the mesh already has are left alone, whatever they look like.
+
+    Returns:
+        The names of the keys that were added.
+    """
+    if mesh_object.data.shape_keys is None:
+        mesh_object.shape_key_add(name="Basis", from_mix=False)
+    blocks = mesh_object.data.shape_keys.key_blocks
+    basis = basis_of(mesh_object)
+    added = []
+    for name, offset in zip(names, offsets, strict=True):
+        if name in blocks:
+            continue
+        block = mesh_object.shape_key_add(name=name, from_mix=False)
+        block.data.foreach_set("co", np.asarray(basis + offset, np.float32).ravel())
+        added.append(block.name)
+    mesh_object.data.update()
+    return added
+
+
+def read_keys(face_file: Path) -> tuple[list[str], Array]:
+    """Names and offsets (K, V, 3), in the worker's axes, of the speech keys in a face file.
+
+    Raises:
+        WorkerError: if the file is not what the worker promises.
+    """
+    arrays = _face_arrays(face_file, ("key_names", "key_offsets"))
+    return [str(name) for name in arrays["key_names"].tolist()], arrays["key_offsets"]
+
+
+def basis_of(mesh_object: bpy.types.Object) -> Array:
+    """Vertices (V, 3) of the mesh at rest, in its own axes."""
+    mesh = mesh_object.data
+    points = mesh.shape_keys.reference_key.data if mesh.shape_keys else mesh.vertices
+    flat = np.empty(len(mesh.vertices) * 3, np.float32)
+    points.foreach_get("co", flat)
+    return flat.reshape(-1, 3)
+
+
+def triangles_of(mesh_object: bpy.types.Object) -> Array:
+    """Faces (F, 3) int32; an empty array if any face is not a triangle."""
+    polygons = mesh_object.data.polygons
+    if len(mesh_object.data.loops) != 3 * len(polygons):
+        return np.empty((0, 3), np.int32)
+    flat = np.empty(len(polygons) * 3, np.int32)
+    polygons.foreach_get("vertices", flat)
+    return flat.reshape(-1, 3)
+
+
+def _face_arrays(face_file: Path, needed: tuple[str, ...]) -> dict[str, Array]:
+    arrays = read_arrays(face_file)
+    missing = [name for name in needed if name not in arrays]
+    if missing:
+        raise WorkerError(
+            f"The worker's face lacks {', '.join(missing)}.",
+            hint="Use Repair in the add-on's preferences, so that both sides are of one version.",
+            code="bad_face",
+        )
+    return arrays
+
+
+def _fill_mesh(mesh: bpy.types.Mesh, vertices: Array, faces: Array) -> None:
+    """Vertices (V, 3), faces (F, 4) with -1 in the last place of a triangle."""
+    sizes = np.where(faces[:, 3] < 0, 3, 4).astype(np.int32)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
+    mesh.vertices.add(len(vertices))
+    mesh.vertices.foreach_set("co", np.asarray(vertices, np.float32).ravel())
+    mesh.loops.add(int(sizes.sum()))
+    mesh.loops.foreach_set("vertex_index", faces[faces >= 0].astype(np.int32))
+    mesh.polygons.add(len(faces))
+    mesh.polygons.foreach_set("loop_start", starts)
+    mesh.polygons.foreach_set("use_smooth", np.ones(len(faces), bool))
+    mesh.update(calc_edges=True)
+    # validate() would drop a bad face and with it the match of arrays to elements.
+    if mesh.validate(verbose=False):
+        raise WorkerError("The worker's face is not a valid mesh.", code="bad_face")
+
+
+def _set_materials(mesh: bpy.types.Mesh, arrays: dict[str, Array]) -> None:
+    names = [str(name) for name in arrays.get("material_names", np.empty(0, str)).tolist()]
+    for index, name in enumerate(names):
+        mesh.materials.append(
+            _material(name, arrays["material_rgba"][index], arrays["material_roughness"][index])
+        )
+    if names:
+        mesh.polygons.foreach_set("material_index", arrays["material_index"].astype(np.int32))
+
+
+def _material(name: str, rgba: Array, roughness: float) -> bpy.types.Material:
+    material = bpy.data.materials.new(name)
+    material.diffuse_color = [float(value) for value in rgba]  # what Solid shading shows
+    material.roughness = float(roughness)
+    if bpy.app.version < (5, 0, 0):
+        material.use_nodes = True
+    shader = next(n for n in material.node_tree.nodes if n.bl_idname == "ShaderNodeBsdfPrincipled")
+    shader.inputs["Base Color"].default_value = [float(value) for value in rgba]
+    shader.inputs["Roughness"].default_value = float(roughness)
+    return material
+
+
+def _set_uvs(mesh: bpy.types.Mesh, arrays: dict[str, Array]) -> None:
+    uvs = arrays.get("uvs")
+    if uvs is None or not len(uvs):
+        return
+    layer = mesh.uv_layers.new(name="UVMap")
+    layer.data.foreach_set("uv", uvs[arrays["faces"] >= 0].astype(np.float32).ravel())

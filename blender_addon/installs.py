@@ -1,0 +1,36 @@
+"""This add-on installed twice, as an extension and the old way: noticed and said.
+
+Both would register the same classes and properties, and whichever came last would break the other.
+So the second to be switched on registers nothing but a word of warning in its preferences.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import bpy
+
+
+def others(package: str) -> list[str]:
+    """Module names of other enabled installs of this add-on."""
+    name = package.rpartition(".")[2]
+    addons = bpy.context.preferences.addons.keys()
+    return [
+        module
+        for module in addons
+        if module != package and (module == name or module.endswith(f".{name}"))
+    ]
+
+
+def other_running(package: str) -> str:
+    """Module name of another install that has registered already; empty if there is none."""
+    for module in others(package):
+        if getattr(sys.modules.get(module), "__addon_enabled__", False):
+            return module
+    return ""
+
+
+def warning(package: str) -> str:
+    """What to say in the panels; empty if this is the only install."""
+    found = others(package)
+    return f"Installed twice: also as “{found[0]}”. Remove one of the two" if found else ""

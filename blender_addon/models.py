@@ -1,0 +1,45 @@
+"""What a checkpoint file says of itself, read without PyTorch and without a worker."""
+
+from __future__ import annotations
+
+import json
+import struct
+from functools import lru_cache
+from pathlib import Path
+
+import bpy
+
+from . import preferences
+from .worker.client import find_root
+
+_LONGEST_HEADER = 16 * 1024 * 1024
+_STYLE_PREFIX = "styles."
+
+
+def bundled_checkpoint() -> Path:
+    """The model that comes with the add-on."""
+    return find_root() / "core" / "checkpoints" / "idiolect.safetensors"
+
+
+def style_names(context: bpy.types.Context) -> list[str]:
+    """Names of the ready-made styles of the model in use; empty if it cannot be read."""
+    chosen = preferences.of(context).checkpoint
+    path = Path(bpy.path.abspath(chosen)) if chosen else bundled_checkpoint()
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        return []
+    return list(_styles_in(path, changed))
+
+
+@lru_cache(maxsize=8)
+def _styles_in(path: Path, _changed: int) -> tuple[str, ...]:
+    """A safetensors file begins with the length of its header (8 bytes) and the header, JSON."""
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(length, _LONGEST_HEADER)))
+    except (OSError, ValueError, struct.error):
+        return ()
+    names = (name.removeprefix(_STYLE_PREFIX) for name in header if name.startswith(_STYLE_PREFIX))
+    return tuple(sorted(names))

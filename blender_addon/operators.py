@@ -1,0 +1,263 @@
+"""What the buttons do. Every option is a property, so that scripts can press them too."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import bpy
+from bpy.props import EnumProperty, IntProperty, StringProperty
+
+from . import animation, character, job, preferences, reference
+from .properties import REFERENCE_KINDS, character_of
+from .worker.client import get_client
+from .worker.motion_file import write_arrays
+from .worker.protocol import WorkerError
+
+FLAME_VERTICES = 5023
+
+
+def _busy() -> str:
+    return "Something is still going on: wait, or press Esc" if job.current else ""
+
+
+def _named_or_chosen(context: bpy.types.Context, name: str) -> bpy.types.Object | None:
+    """The object that a script names, or else the panel's character.
+
+    Raises:
+        WorkerError: if nothing of that name is in the scene.
+    """
+    if not name:
+        return character_of(context)
+    target = context.scene.objects.get(name)
+    if target is None:
+        raise WorkerError(
+            f"There is no object “{name}” in the scene “{context.scene.name}”.",
+            hint="Name a mesh of the scene, or press Add Head.",
+            code="bad_character",
+            setting="character",
+        )
+    return target
+
+
+class IDIOLECT_OT_add_head(job.JobOperator, bpy.types.Operator):
+    """Add Head."""
+
+    bl_idname = "idiolect.add_head"
+    bl_label = "Add Head"
+    bl_description = "Add a head with all 52 ARKit shape keys, ready to speak"
+    bl_options = {"UNDO"}
+    job_title = "Making the head"
+
+    name: StringProperty(name="Name", default="Head")
+
+    @classmethod
+    def disabled_reason(cls, context: bpy.types.Context) -> str:
+        """Why the button cannot be pressed now."""
+        if context.mode != "OBJECT":
+            return "Go to Object Mode first"
+        return _busy() or preferences.not_ready_reason(context)
+
+    def steps(self, context: bpy.types.Context) -> job.Steps:
+        """Ask for the head's arrays, then build it."""
+        name, scene = self.name, job.DataRef.to(context.scene, "scenes")
+        client = get_client(preferences.of(context).worker())
+        with tempfile.TemporaryDirectory(prefix="idiolect-") as folder:
+            output = Path(folder) / "head.npz"
+            yield client.request("face", {"kind": "head", "output": str(output)})
+            found = scene.find()
+            head = character.build_head(output, name)
+        _show(bpy.context, found, head)
+        return job.Outcome(f"Added “{head.name}” with {len(character.ARKIT_KEYS)} speech keys")
+
+
+class IDIOLECT_OT_add_speech_keys(job.JobOperator, bpy.types.Operator):
+    """Add Speech Keys."""
+
+    bl_idname = "idiolect.add_speech_keys"
+    bl_label = "Add Speech Keys"
+    bl_description = (
+        "Give a mesh of FLAME topology the 52 ARKit shape keys. Keys that it has are left alone"
+    )
+    bl_options = {"UNDO"}
+    job_title = "Shaping speech keys"
+
+    character: StringProperty(name="Character", description="Empty: the panel's character")
+
+    @classmethod
+    def disabled_reason(cls, context: bpy.types.Context) -> str:
+        """Why the button cannot be pressed now."""
+        target = character_of(context)
+        reason = _busy() or preferences.not_ready_reason(context)
+        if reason or target is None:
+            return reason or "Choose a mesh first"
+        return _why_no_keys(target)
+
+    def steps(self, context: bpy.types.Context) -> job.Steps:
+        """Send the mesh at rest, then add the keys that come back."""
+        target = _named_or_chosen(context, self.character)
+        reason = _why_no_keys(target) if target else "Choose a mesh first"
+        if reason:
+            raise WorkerError(
+                f"{reason}.",
+                hint="Speech keys can be made for meshes of FLAME's topology.",
+                code="bad_topology",
+                setting="character",
+            )
+        wanted = job.DataRef.to(target)
+        at_rest = character.basis_of(target)
+        client = get_client(preferences.of(context).worker())
+        with tempfile.TemporaryDirectory(prefix="idiolect-") as folder:
+            mesh, output = Path(folder) / "mesh.npz", Path(folder) / "keys.npz"
+            write_arrays(
+                mesh,
+                {
+                    "vertices": character.to_face(at_rest),
+                    "faces": character.triangles_of(target),
+                },
+            )
+            yield client.request(
+                "face", {"kind": "speech_keys", "mesh": str(mesh), "output": str(output)}
+            )
+            names, offsets = character.read_keys(output)
+        target = wanted.find()
+        if len(target.data.vertices) != offsets.shape[1] or _why_no_keys(target):
+            raise WorkerError(
+                f"“{target.name}” was changed while its keys were being made.",
+                hint="Nothing was added. Press again.",
+                code="data_gone",
+            )
+        added = character.add_keys(target, names, character.to_blender(offsets))
+        return job.Outcome(f"Added {len(added)} speech keys to “{target.name}”")
+
+
+class IDIOLECT_OT_animate(job.JobOperator, bpy.types.Operator):
+    """Animate from Speech."""
+
+    bl_idname = "idiolect.animate"
+    bl_label = "Animate from Speech"
+    bl_description = "Animate the character from its speech, in the manner of the chosen style"
+    bl_options = {"UNDO"}
+    job_title = "Animating"
+
+    # What a script leaves out comes from the character's settings in the panel.
+    character: StringProperty(name="Character", description="Empty: the panel's character")
+    speech: StringProperty(name="Speech", subtype="FILE_PATH")
+    start_frame: IntProperty(name="Start Frame", default=1)
+    reference_kind: EnumProperty(name="Reference", items=REFERENCE_KINDS)
+    style: StringProperty(name="Style")
+    reference_action: StringProperty(name="Action")
+    reference_mesh: StringProperty(name="Mesh")
+    reference_file: StringProperty(name="Motion File", subtype="FILE_PATH")
+
+    @classmethod
+    def disabled_reason(cls, context: bpy.types.Context) -> str:
+        """Why the button cannot be pressed now."""
+        return _busy() or preferences.not_ready_reason(context)
+
+    def steps(self, context: bpy.types.Context) -> job.Steps:
+        """From the panel's settings, or a script's, to keys."""
+        target = _named_or_chosen(context, self.character)
+        scene = context.scene
+        speech, start = self.speech, self.start_frame
+        if target is not None and not self.properties.is_property_set("speech"):
+            speech = target.idiolect.speech
+        if target is not None and not self.properties.is_property_set("start_frame"):
+            start = target.idiolect.start_frame
+        style = self._reference(target, scene)
+        return (yield from animation.steps(animation.plan(scene, target, speech, start, style)))
+
+    def _reference(
+        self, target: bpy.types.Object | None, scene: bpy.types.Scene
+    ) -> reference.Reference:
+        fps = animation.frame_rate(scene)
+        given = self.properties.is_property_set
+        kind = self.reference_kind if given("reference_kind") else ""
+        if kind == "FILE" or (not kind and given("reference_file")):
+            return reference.from_file(self.reference_file)
+        if kind == "ACTION" or (not kind and given("reference_action")):
+            return reference.from_action(bpy.data.actions.get(self.reference_action), fps)
+        if kind == "MESH" or (not kind and given("reference_mesh")):
+            return reference.from_mesh(scene, bpy.data.objects.get(self.reference_mesh), fps)
+        if kind == "STYLE" or given("style") or target is None:
+            return reference.Reference(style=self.style)
+        return reference.as_reference(target.idiolect, scene, fps)
+
+
+class IDIOLECT_OT_cancel(bpy.types.Operator):
+    """Cancel."""
+
+    bl_idname = "idiolect.cancel"
+    bl_label = "Cancel"
+    bl_description = "Stop what is going on; the scene stays as it was"
+
+    @classmethod
+    def disabled_reason(cls, context: bpy.types.Context) -> str:
+        """Why the button cannot be pressed now."""
+        return "" if job.current else "Nothing is going on"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only while something runs."""
+        reason = cls.disabled_reason(context)
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Ask the running job to stop."""
+        if job.current is not None:
+            job.current.cancel()
+        return {"FINISHED"}
+
+
+def _why_no_keys(target: bpy.types.Object) -> str:
+    """Why speech keys cannot be added to this object; empty if they can."""
+    if target.type != "MESH":
+        return f"“{target.name}” is not a mesh"
+    if target.data.library is not None:
+        return f"“{target.name}” is linked: make it local first"
+    if target.mode != "OBJECT":
+        return f"“{target.name}” must be in Object Mode"
+    count = len(target.data.vertices)
+    if count != FLAME_VERTICES:
+        return f"“{target.name}” has {count} vertices; a FLAME mesh has {FLAME_VERTICES}"
+    if not len(character.triangles_of(target)):
+        return f"“{target.name}” has faces that are not triangles; a FLAME mesh has none"
+    if not character.speech_keys_of(target).missing:
+        return f"“{target.name}” has all speech keys already"
+    return ""
+
+
+def _show(context: bpy.types.Context, scene: bpy.types.Scene, head: bpy.types.Object) -> None:
+    """Link a new head at the 3D cursor, make it the active object and the panel's character."""
+    in_view = context.scene == scene
+    collection = context.collection if in_view and context.collection else scene.collection
+    collection.objects.link(head)
+    head.location = scene.cursor.location
+    scene.idiolect.character = head
+    if in_view:
+        for other in context.view_layer.objects:
+            other.select_set(False)
+        head.select_set(True)
+        context.view_layer.objects.active = head
+
+
+CLASSES = (
+    IDIOLECT_OT_add_head,
+    IDIOLECT_OT_add_speech_keys,
+    IDIOLECT_OT_animate,
+    IDIOLECT_OT_cancel,
+)
+
+
+def register() -> None:
+    """Add the operators."""
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+
+
+def unregister() -> None:
+    """Take them away."""
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)
