@@ -1,0 +1,1 @@
+"""How the model learns: losses and the training loop."""

@@ -1,0 +1,92 @@
+"""The losses, each a plain function of predicted and true motion.
+
+Shapes: B batch, T motion frames, C channels, L lip pairs. `mask` (B, T) is True on real frames; every
+mean is taken over real frames only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weight of each term; 0 switches it off."""
+
+    reconstruction: float = 10.0
+    """L1 between predicted and true motion (PSE's weight)."""
+    velocity: float = 10.0
+    """L1 between their frame-to-frame changes (PSE's weight)."""
+    lips: float = 0.5
+    """Error of the gap between the lips, in millimetres, heaviest where the lips should be shut."""
+    closure_sharpness: float = 1.0
+    """How fast that weight falls with the true gap: exp(-sharpness · gap in mm)."""
+    silence: float = 2.0
+    """Movement of the mouth while nobody speaks."""
+    identity: float = 0.1
+    """Cross-entropy of the identity read from the style code (Mimic, eq. 2)."""
+
+
+def reconstruction_loss(
+    predicted: Tensor, true: Tensor, mask: Tensor, channel_weights: Tensor
+) -> Tensor:
+    """Weighted L1 over channels (C,)."""
+    error = ((predicted - true).abs() * channel_weights).sum(-1) / channel_weights.sum()
+    return _mean(error, mask)
+
+
+def velocity_loss(
+    predicted: Tensor, true: Tensor, mask: Tensor, channel_weights: Tensor
+) -> Tensor:
+    """Weighted L1 between changes from frame to frame."""
+    return reconstruction_loss(
+        predicted.diff(dim=1), true.diff(dim=1), mask[:, 1:] & mask[:, :-1], channel_weights
+    )
+
+
+def lip_loss(
+    predicted: Tensor,
+    true: Tensor,
+    mask: Tensor,
+    lip_matrix: Tensor,
+    lip_rest: Tensor,
+    sharpness: float,
+) -> Tensor:
+    """Error of the lips' gap, weighted by how shut they should be.
+
+    An ARKit face is linear in its weights, so the signed gap of a lip pair is too: rest + matrix · w.
+    The weight exp(-k · gap) is Audio2Face-3D's (arXiv 2508.16401): a closure missed by a millimetre
+    is seen, a wide vowel off by one is not.
+
+    Args:
+        predicted: (B, T, C).
+        true: (B, T, C).
+        mask: (B, T).
+        lip_matrix: (L, C), millimetres for a full weight.
+        lip_rest: (L,) gap of the neutral face, millimetres.
+        sharpness: k, in 1/mm.
+    """
+    gap = (predicted @ lip_matrix.T + lip_rest).mean(-1)  # (B, T)
+    wanted = (true @ lip_matrix.T + lip_rest).mean(-1)
+    weight = torch.exp(-sharpness * wanted.clamp_min(0.0)) + 0.05
+    return _mean((gap - wanted).abs() * weight, mask)
+
+
+def silence_loss(predicted: Tensor, silent: Tensor, mask: Tensor, mouth: Tensor) -> Tensor:
+    """Mean absolute change of the mouth's channels (`mouth`, (C,) bool) in silent frames (B, T)."""
+    still = silent[:, 1:] & silent[:, :-1] & mask[:, 1:]
+    return _mean(predicted.diff(dim=1)[..., mouth].abs().mean(-1), still)
+
+
+def identity_loss(scores: Tensor, identities: Tensor) -> Tensor:
+    """Cross-entropy of identity scores (B, I) against identity indices (B,); Mimic, eq. 2."""
+    return F.cross_entropy(scores, identities)
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    weight = mask.to(values.dtype)
+    return (values * weight).sum() / weight.sum().clamp_min(1.0)
