@@ -1,0 +1,92 @@
+"""Small scenes for the tests, and a digest by which two states of a file can be compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+import numpy as np
+
+from blender_addon.character import ARKIT_KEYS
+
+
+def speaking_mesh(name: str = "Hero", keys: tuple[str, ...] = ARKIT_KEYS) -> bpy.types.Object:
+    """A tiny mesh with shape keys of these names, linked to the scene and active."""
+    mesh = bpy.data.meshes.new(name)
+    mesh.from_pydata([(0, 0, 0), (1, 0, 0), (0, 1, 0)], [], [(0, 1, 2)])
+    made = bpy.data.objects.new(name, mesh)
+    bpy.context.scene.collection.objects.link(made)
+    made.shape_key_add(name="Basis")
+    for key in keys:
+        made.shape_key_add(name=key)
+    bpy.context.view_layer.objects.active = made
+    return made
+
+
+def handmade_action(target: bpy.types.Object, keys: dict[str, list[tuple[float, float]]]) -> Any:
+    """Key shape keys as an artist does: ``{key name: [(frame, value), …]}``."""
+    for name, points in keys.items():
+        block = target.data.shape_keys.key_blocks[name]
+        for frame, value in points:
+            block.value = value
+            block.keyframe_insert("value", frame=frame)
+    return target.data.shape_keys.animation_data.action
+
+
+def curves(action: Any) -> dict[str, Any]:
+    """Key name to F-curve, by the API of the Blender at hand."""
+    if hasattr(action, "layers"):
+        found = [
+            curve
+            for layer in action.layers
+            for strip in layer.strips
+            for bag in strip.channelbags
+            for curve in bag.fcurves
+        ]
+    else:
+        found = list(action.fcurves)
+    return {curve.data_path.split('"')[1]: curve for curve in found}
+
+
+def points(curve: Any) -> np.ndarray:
+    """Keys (N, 2) of an F-curve."""
+    return np.array([point.co[:] for point in curve.keyframe_points])
+
+
+def played(target: bpy.types.Object, key: str, frames: list[float]) -> list[float]:
+    """What Blender's own animation system shows for a shape key."""
+    scene, values = bpy.context.scene, []
+    for frame in frames:
+        scene.frame_set(int(frame), subframe=frame % 1)
+        evaluated = target.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        values.append(evaluated.data.shape_keys.key_blocks[key].value)
+    return values
+
+
+def digest() -> dict[str, Any]:
+    """Everything about the open file that a failed operator could have changed."""
+    state: dict[str, Any] = {}
+    for prop in bpy.data.bl_rna.properties:
+        collection = getattr(bpy.data, prop.identifier)
+        if prop.type == "COLLECTION" and prop.identifier not in {"window_managers", "screens"}:
+            state[prop.identifier] = [(data.name, data.users) for data in collection]
+    for key in bpy.data.shape_keys:
+        animation = key.animation_data
+        state[f"key {key.name}"] = (
+            [(b.name, b.value, b.slider_min, b.slider_max) for b in key.key_blocks],
+            animation and animation.action and animation.action.name,
+            animation and [(t.name, t.mute) for t in animation.nla_tracks],
+        )
+    for action in bpy.data.actions:
+        state[f"action {action.name}"] = {n: points(c).tolist() for n, c in curves(action).items()}
+    for scene in bpy.data.scenes:
+        editor = scene.sequence_editor
+        strips = getattr(editor, "strips_all", None) or getattr(editor, "sequences_all", ())
+        state[f"scene {scene.name}"] = (
+            *(scene.frame_start, scene.frame_end, scene.frame_current, scene.sync_mode),
+            *(scene.render.fps, scene.render.fps_base, editor is None),
+            [(strip.name, strip.frame_start, strip.channel) for strip in strips],
+        )
+    for one in bpy.data.objects:
+        state[f"object {one.name}"] = str(one.idiolect.mark)
+    return state
