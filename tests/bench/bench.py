@@ -1,0 +1,173 @@
+"""Speed and memory of the whole road, inside a real Blender: python build.py bench.
+
+Every figure is taken in one run on one machine, and judged by its ratio to another of the same run
+where that makes sense, since machines differ and are noisy. Needs IDIOLECT_PYTHON.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import blender_addon  # noqa: E402 (it is found by the line above)
+from blender_addon import keying, preferences  # noqa: E402
+from blender_addon.worker.client import close_client, get_client  # noqa: E402
+
+PYTHON = os.environ["IDIOLECT_PYTHON"]
+RATE_HZ = 16000
+REPEATS = 5
+
+
+def main() -> None:
+    """Measures, and prints one table."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        blender_addon.register()
+        try:
+            rows = [*press(folder), *keys()]
+        finally:
+            blender_addon.unregister()
+        rows += memory(folder)
+    print(f"\nBlender {bpy.app.version_string}, {platform.machine()}, {os.cpu_count()} cores\n")
+    print("| what | measured | promised |\n|---|---|---|")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+
+
+def press(folder: Path) -> list[tuple[str, str, str]]:
+    """Cold start, and Animate from Speech on a warm worker."""
+    cold = []
+    for _ in range(3):
+        close_client()
+        cold.append(timed(worker_ready))
+    bpy.ops.idiolect.add_head()
+    spoken = speech(folder / "warm-up.wav", 3.0, seed=0)
+    bpy.ops.idiolect.animate(speech=str(spoken))
+    fresh = [
+        timed(animate, speech(folder / f"fresh-{i}.wav", 10.0, seed=i)) for i in range(1, REPEATS)
+    ]
+    again_file = speech(folder / "again.wav", 10.0, seed=99)
+    animate(again_file)
+    again = [timed(animate, again_file) for _ in range(REPEATS)]
+    return [
+        ("worker, from nothing to ready", f"{statistics.median(cold):.1f} s", "< 8 s"),
+        ("10 s of speech, press to keys, new speech", f"{statistics.median(fresh):.2f} s", "< 1 s"),
+        ("10 s of speech, second press", f"{statistics.median(again):.2f} s", "< 0.2 s"),
+        ("speech to keys", f"{10 / statistics.median(fresh):.0f}× real time", ""),
+    ]
+
+
+def worker_ready() -> None:
+    """Starts the worker and loads the model."""
+    client = get_client(preferences.of(bpy.context).worker())
+    client.request("load", {"checkpoint": ""}).wait(60)
+
+
+def animate(path: Path) -> None:
+    """One press of the button, as a script presses it."""
+    bpy.ops.idiolect.animate(speech=str(path))
+
+
+def keys() -> list[tuple[str, str, str]]:
+    """1800 frames × 52 channels: ours against Blender's usual way."""
+    head = bpy.context.scene.idiolect.character
+    shape_keys = head.data.shape_keys
+    names = [block.name for block in shape_keys.key_blocks][1:53]
+    weights = np.random.default_rng(0).uniform(0, 1, (1800, len(names))).astype(np.float32)
+
+    def ours() -> None:
+        keying.key_motion(shape_keys, weights, names, keying.Line("bench", 1, 1800), "bench")
+
+    def usual() -> None:
+        shape_keys.animation_data_clear()
+        for frame, row in enumerate(weights, start=1):
+            for name, value in zip(names, row, strict=True):
+                block = shape_keys.key_blocks[name]
+                block.value = value
+                block.keyframe_insert("value", frame=frame)
+
+    fast = statistics.median(timed(ours) for _ in range(REPEATS))
+    slow = timed(usual)
+    return [
+        ("keying 1800 × 52", f"{fast:.3f} s", "< 0.15 s"),
+        ("the same by keyframe_insert", f"{slow:.1f} s ({slow / fast:.0f}×)", "≥ 100×"),
+    ]
+
+
+def memory(folder: Path) -> list[tuple[str, str, str]]:
+    """Peak memory of speech to weights, 10 minutes against 30 seconds."""
+    peaks, seconds = [], []
+    for length_s in (30.0, 600.0):
+        path = speech(folder / f"{length_s:.0f}.wav", length_s, seed=5)
+        began = time.perf_counter()
+        peaks.append(peak_of(path, folder / "out.npz"))
+        seconds.append(time.perf_counter() - began)
+    long_s = seconds[1] - seconds[0]
+    return [
+        (
+            "peak memory, 10 minutes of speech",
+            f"{peaks[1] / 1e6:.0f} MB, {peaks[1] / peaks[0]:.2f}× that of 30 s",
+            "≤ 1.3×",
+        ),
+        ("speech to weights, long speech", f"{570 / long_s:.0f}× real time", ""),
+    ]
+
+
+# Run in the worker's Python: what it spends is read from the operating system when it is done.
+_WATCHER = """
+import resource, subprocess, sys
+subprocess.run([sys.executable, '-m', 'core.animate', *sys.argv[1:]], check=True)
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+print('peak', peak * (1 if sys.platform == 'darwin' else 1024))
+"""
+
+
+def peak_of(path: Path, output: Path) -> float:
+    """Peak resident bytes of `python -m core.animate`."""
+    command = [PYTHON, "-c", _WATCHER, str(path), "-o", str(output)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return float(done.stdout.split("peak")[1])
+
+
+def speech(path: Path, length_s: float, seed: int) -> Path:
+    """A WAV of the bundled clip, over and over, with noise that makes each file a new one."""
+    source = ROOT / "tests" / "data" / "speech.flac"
+    decode = (
+        "import sys, soundfile; a, _ = soundfile.read(sys.argv[1], dtype='int16');"
+        "sys.stdout.buffer.write(a.tobytes())"
+    )
+    raw = subprocess.run([PYTHON, "-c", decode, str(source)], capture_output=True, check=True)
+    clip = np.frombuffer(raw.stdout, np.int16).astype(np.int32)
+    samples = np.resize(clip, int(length_s * RATE_HZ))
+    samples = samples + np.random.default_rng(seed).integers(-8, 9, len(samples))
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE_HZ)
+        file.writeframes(samples.clip(-32768, 32767).astype("<i2").tobytes())
+    return path
+
+
+def timed(function: Callable[..., object], *arguments: object) -> float:
+    """Seconds that a call takes."""
+    began = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
