@@ -3,8 +3,12 @@
 Blender's Python holds no PyTorch. A second Python, with an environment of its own, runs
 ``__main__.py`` of this package; the two talk in JSON lines over that process's pipes.
 
-* ``protocol.py``: the messages, and the one error type. Standard library.
-* ``motion_file.py``: the ``.npz`` files by which arrays cross. Standard library and numpy.
-* ``client.py``: Blender's end. Standard library.
-* ``__main__.py``: the worker's end, and the only file here that imports ``core``.
+* ``protocol.py``: the messages, and the one error type.
+* ``motion_file.py``: the ``.npz`` files by which arrays cross.
+* ``client.py``, ``life.py``: Blender's end: which worker runs, and one process from start to end.
+* ``__main__.py``, ``serving.py``: the worker's end. The former alone imports ``core``.
+* ``packages.py``, ``installer.py``: for ``environment.py``: what to install, and how it is run.
+* ``process.py``: child processes that are started clean and leave nothing behind.
+
+All but ``__main__.py`` need nothing beyond the standard library (and numpy, for the files).
 """

@@ -19,6 +19,10 @@ _STRIPPED_PREFIXES = ("PYTHON", "BLENDER_", "DYLD_")
 _STRIPPED_NAMES = {"LD_LIBRARY_PATH", "__PYVENV_LAUNCHER__", "VIRTUAL_ENV"}
 
 
+NO_WINDOW: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)
+"""Flag for subprocess: Windows would flash up a console for every child."""
+
+
 def clean_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment variables that a foreign Python may inherit from Blender."""
     environ = os.environ if environ is None else environ
@@ -44,7 +48,7 @@ def spawn(
     """
     flags = 0
     if sys.platform == "win32":
-        flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+        flags = NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
     return subprocess.Popen(
         [str(part) for part in command],
         stdin=stdin,
@@ -69,7 +73,7 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    creationflags=subprocess.CREATE_NO_WINDOW,
+                    creationflags=NO_WINDOW,
                     timeout=10,
                 )
     else:
