@@ -1,0 +1,1 @@
+"""Making corpora, training, measuring. Uses core; core never uses this."""

@@ -1,0 +1,1 @@
+"""Training data made by commands: speech with phone times, and procedural motion for it."""
