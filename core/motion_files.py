@@ -65,6 +65,17 @@ def save_motion(clip: MotionClip, path: str | Path) -> None:
             that is not ARKit weights in a .csv.
     """
     path = Path(path)
+    writer = _writer(path)
+    with atomic_path(path) as temporary:
+        writer(clip, temporary)
+
+
+def check_output(path: Path) -> None:
+    """Raises what `save_motion` would raise for this suffix, before the work is done."""
+    _writer(path)
+
+
+def _writer(path: Path) -> Callable[[MotionClip, Path], None]:
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
         raise IdiolectError(
@@ -73,8 +84,7 @@ def save_motion(clip: MotionClip, path: str | Path) -> None:
             code="bad_output",
             setting="output",
         )
-    with atomic_path(path) as temporary:
-        writer(clip, temporary)
+    return writer
 
 
 def _bad(path: Path, problem: str) -> IdiolectError:

@@ -8,7 +8,6 @@ Started by ``client.py`` as a plain file, in isolated mode: ``python -I …/work
 from __future__ import annotations
 
 import argparse
-import errno
 import faulthandler
 import gc
 import hashlib
@@ -28,8 +27,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     import numpy as np
-    from core.animator import Animator
 
+    from core.animator import Animator
     from core.face.mesh import FaceMesh
 
     from . import motion_file, protocol, serving
@@ -196,8 +195,10 @@ class Worker:
 
     def describe(self, error: BaseException) -> WorkerError:
         """What the user is told about an exception; the traceback goes to the log."""
+        from core.failures import INTERNAL
+
         told = _describe(error)
-        if told.code in ("internal", "environment"):
+        if told.code in INTERNAL:
             log.error("a job failed", exc_info=error)
         told.log_path = self.log_path
         return told
@@ -312,48 +313,10 @@ def _bad_request(job: Job, name: str, value: object) -> WorkerError:
 def _describe(error: BaseException) -> WorkerError:
     if isinstance(error, WorkerError):
         return error
-    # core's own error type, which cannot be imported here before core itself is known to import.
-    if all(hasattr(error, name) for name in ("message", "hint", "code", "setting")):
-        return WorkerError(
-            str(error.message),  # type: ignore[attr-defined]
-            hint=str(error.hint),  # type: ignore[attr-defined]
-            code=str(error.code),  # type: ignore[attr-defined]
-            setting=str(error.setting),  # type: ignore[attr-defined]
-        )
-    text = str(error)
-    # PyTorch reports want of memory as OutOfMemoryError on a GPU, as RuntimeError on a CPU.
-    out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if out_of_memory or (isinstance(error, RuntimeError) and "allocate" in text):
-        return WorkerError(
-            "There is not enough memory for this.",
-            hint="Close other programs, or set the device to CPU in the add-on's preferences.",
-            code="out_of_memory",
-            setting="device",
-        )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return WorkerError(
-            f"The disk is full: {error.filename or text}.",
-            hint="Free some space, or choose a folder on another disk.",
-            code="disk_full",
-        )
-    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return WorkerError(
-            f"Access was refused: {error.filename or text}.",
-            hint="Choose a file or folder that you may use.",
-            code="access_refused",
-        )
-    if isinstance(error, ImportError):
-        return WorkerError(
-            f"The worker's Python lacks something: {text}.",
-            hint="Repair the environment in the add-on's preferences.",
-            code="environment",
-            setting="worker_python",
-        )
-    return WorkerError(
-        f"Something went wrong inside Idiolect ({type(error).__name__}: {text}).",
-        hint="The log file has the details; please report them.",
-        code="internal",
-    )
+    from core.failures import explain
+
+    told = explain(error)
+    return WorkerError(told.message, hint=told.hint, code=told.code, setting=told.setting)
 
 
 def _version() -> str:

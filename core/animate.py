@@ -1,0 +1,198 @@
+"""Speech to facial animation on the command line: ``python -m core.animate --help``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import Cancelled, IdiolectError
+from core.failures import INTERNAL, explain
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from core.animator import Animator
+
+_EXAMPLES = """\
+examples:
+  python -m core.animate line.wav -o line.csv
+  python -m core.animate line.mp3 --reference take_12.csv --fps 24 -o line.npz
+  python -m core.animate --list-styles
+
+The suffix of OUT chooses the format:
+  .npz    weights (frames × channels, 0..1), channels, fps; for numpy and for the Blender add-on
+  .csv    as recorded by Apple's Live Link Face: read by Unreal and many other tools
+  .json   names and frames, as in the BEAT data set
+
+Every frame stands at number / fps seconds. Nothing is sent anywhere, and a file that stood at OUT
+is replaced only when the new one is complete. Exit code: 0, or 2 after an error.
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m core.animate",
+        description="Turns a speech file into the 52 ARKit face weights, in a speaker's manner.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "speech", nargs="?", type=Path, metavar="SPEECH", help="speech: wav, flac, mp3, ogg, …"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="OUT", help="motion file to write (.npz, .csv, .json)"
+    )
+    manner = parser.add_mutually_exclusive_group()
+    manner.add_argument(
+        "--reference",
+        type=Path,
+        metavar="FILE",
+        help="speak in the manner of this motion (.npz, .csv, .json)",
+    )
+    manner.add_argument("--style", metavar="NAME", help="speak in a ready-made style")
+    parser.add_argument(
+        "--list-styles", action="store_true", help="print the ready-made styles and end"
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="a model of your own (default: bundled)"
+    )
+    parser.add_argument("--fps", type=float, default=30.0, help="frames per second (default: 30)")
+    parser.add_argument(
+        "--start", type=float, default=0.0, metavar="S", help="begin S seconds into the speech"
+    )
+    parser.add_argument("--duration", type=float, metavar="S", help="use S seconds of it")
+    parser.add_argument(
+        "--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress, no closing line")
+    parser.add_argument("--debug", action="store_true", help="print tracebacks of errors")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.list_styles:
+            _list_styles(options)
+        else:
+            _check(options)
+            _animate(options)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        raise  # someone closed our output: Python's own way of ending is right
+    # The last stop of the program: a user sees one line and a remedy, never a traceback.
+    except Exception as error:
+        if options.debug:
+            traceback.print_exc()
+        _print_error(explain(error), options.debug)
+        return 2
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """What can be known to be wrong before the model is loaded."""
+    from core.motion_files import check_output
+
+    if options.speech is None:
+        raise _usage("There is no speech file.", "Give one: python -m core.animate line.wav …")
+    if options.output is None:
+        raise _usage("There is no output file.", "Give one with -o, e.g. -o line.csv.", "output")
+    check_output(options.output)
+    if not 0 < options.fps <= 1000:
+        raise _usage(f"--fps {options.fps:g} is no frame rate.", "Use e.g. 24, 29.97, 60.", "fps")
+    if options.start < 0 or (options.duration is not None and not options.duration > 0):
+        raise _usage("--start and --duration must not be negative.", "They are in seconds.")
+
+
+def _usage(message: str, hint: str, setting: str = "") -> IdiolectError:
+    return IdiolectError(message, hint=hint, code="usage", setting=setting)
+
+
+def _load(options: argparse.Namespace) -> Animator:
+    from core.animator import Animator
+
+    return Animator(options.checkpoint, device=options.device)
+
+
+def _list_styles(options: argparse.Namespace) -> None:
+    for name in _load(options).styles:
+        print(name)
+
+
+def _animate(options: argparse.Namespace) -> None:
+    from core.motion_files import save_motion
+
+    with _Bar(options.quiet) as bar:
+        bar.show("Loading the model", 0, 1)
+        animator = _load(options)
+        style: str | np.ndarray | None = options.style
+        if options.reference is not None:
+            from core.motion_files import load_motion
+
+            style = animator.style_from_motion(load_motion(options.reference))
+        clip = animator.animate(
+            options.speech,
+            style=style,
+            fps=options.fps,
+            start_s=options.start,
+            duration_s=options.duration,
+            progress=bar.show,
+        )
+        save_motion(clip, options.output)
+    if not options.quiet:
+        print(
+            f"{options.output}: {len(clip.weights)} frames, {clip.duration_s:.2f} s"
+            f" at {clip.fps:g} fps"
+        )
+
+
+class _Bar:
+    """One tqdm bar a stage, on stderr, so that output can be piped."""
+
+    def __init__(self, quiet: bool) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            disable=quiet,
+            file=sys.stderr,
+            leave=False,
+            bar_format="{desc}: {percentage:3.0f}%|{bar:30}| {n_fmt}/{total_fmt}",
+            total=1,
+        )
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        """Progress as the animator reports it."""
+        self._bar.set_description_str(stage, refresh=False)
+        self._bar.total = max(total, 1)
+        self._bar.n = done
+        self._bar.refresh()
+
+
+def _print_error(error: IdiolectError, debug: bool) -> None:
+    if isinstance(error, Cancelled):
+        print("stopped", file=sys.stderr)
+        return
+    # A message may quote a file's content, and must stay one line whatever that holds.
+    print(f"error: {' '.join(error.message.split())}", file=sys.stderr)
+    hint = error.hint
+    if error.code in INTERNAL and not debug:
+        hint += " Run again with --debug for the details."
+    if hint:
+        print(f"hint: {' '.join(hint.split())}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
