@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import installs, job, operators, panel, preferences, properties
+from . import environment_operators, installs, job, operators, panel, preferences, properties
 from .worker.client import close_client
 
 # For installs of the old kind. The version stands in blender_manifest.toml, and nowhere else.
@@ -36,7 +36,7 @@ def register() -> None:
     if installs.other_running(__package__):
         parts = [preferences]
     else:
-        parts = [preferences, properties, operators, panel]
+        parts = [preferences, properties, environment_operators, operators, panel]
     for part in parts:
         part.register()
         _registered.append(part)

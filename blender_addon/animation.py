@@ -102,7 +102,7 @@ def steps(task: Task) -> job.Steps:
     """Ask the worker for the motion, then key it. The scene changes in the last step only."""
     started = time.monotonic()
     settings = preferences.of(bpy.context)
-    speech = Path(bpy.path.abspath(task.speech)).absolute()
+    speech = Path(preferences.absolute(task.speech)).absolute()
     with tempfile.TemporaryDirectory(prefix="idiolect-") as folder:
         client = get_client(settings.worker())
         output = Path(folder) / "motion.npz"
@@ -118,6 +118,7 @@ def steps(task: Task) -> job.Steps:
                 "output": str(output),
             },
         )
+        preferences.remember_worker(client.info)
         motion = read_motion(output)
     details = apply(task, motion)
     last = task.start_frame + len(motion.weights) - 1

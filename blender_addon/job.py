@@ -219,6 +219,11 @@ last_outcome: Outcome | None = None
 """How the last one ended, for the panel; None before the first and while one runs."""
 
 
+def busy_reason() -> str:
+    """Why no other job can start now; empty if one can."""
+    return "Something is still going on: wait, or press Esc" if current else ""
+
+
 def outcome_of(error: WorkerError) -> Outcome:
     """An error as the panel shows it."""
     if error.cancelled:

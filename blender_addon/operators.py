@@ -17,10 +17,6 @@ from .worker.protocol import WorkerError
 FLAME_VERTICES = 5023
 
 
-def _busy() -> str:
-    return "Something is still going on: wait, or press Esc" if job.current else ""
-
-
 def _named_or_chosen(context: bpy.types.Context, name: str) -> bpy.types.Object | None:
     """The object that a script names, or else the panel's character.
 
@@ -56,7 +52,7 @@ class IDIOLECT_OT_add_head(job.JobOperator, bpy.types.Operator):
         """Why the button cannot be pressed now."""
         if context.mode != "OBJECT":
             return "Go to Object Mode first"
-        return _busy() or preferences.not_ready_reason(context)
+        return job.busy_reason() or preferences.not_ready_reason(context)
 
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """Ask for the head's arrays, then build it."""
@@ -88,7 +84,7 @@ class IDIOLECT_OT_add_speech_keys(job.JobOperator, bpy.types.Operator):
     def disabled_reason(cls, context: bpy.types.Context) -> str:
         """Why the button cannot be pressed now."""
         target = character_of(context)
-        reason = _busy() or preferences.not_ready_reason(context)
+        reason = job.busy_reason() or preferences.not_ready_reason(context)
         if reason or target is None:
             return reason or "Choose a mesh first"
         return _why_no_keys(target)
@@ -153,7 +149,7 @@ class IDIOLECT_OT_animate(job.JobOperator, bpy.types.Operator):
     @classmethod
     def disabled_reason(cls, context: bpy.types.Context) -> str:
         """Why the button cannot be pressed now."""
-        return _busy() or preferences.not_ready_reason(context)
+        return job.busy_reason() or preferences.not_ready_reason(context)
 
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """From the panel's settings, or a script's, to keys."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import bpy
 
-from . import animation, character, installs, job, operators, preferences
+from . import animation, character, drawing, installs, job, operators, preferences
 from .properties import character_of
 
 
@@ -14,16 +12,6 @@ class _Tab:
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = "Idiolect"
-
-
-def say(layout: bpy.types.UILayout, text: str, icon: str, width: int) -> None:
-    """A text of any length, in lines that fit a region of that width in pixels."""
-    scale = bpy.context.preferences.system.ui_scale
-    letters = max(20, int(width / (6.6 * scale)) - 6)
-    column = layout.column(align=True)
-    column.scale_y = 0.75
-    for number, line in enumerate(textwrap.wrap(text, letters)):
-        column.label(text=line, icon=icon if number == 0 else "BLANK1")
 
 
 class IDIOLECT_PT_character(_Tab, bpy.types.Panel):
@@ -35,7 +23,7 @@ class IDIOLECT_PT_character(_Tab, bpy.types.Panel):
         """Draw it."""
         layout, width = self.layout, context.region.width
         if warning := installs.warning(__package__):
-            say(layout, warning, "ERROR", width)
+            drawing.say(layout, warning, "ERROR", width)
         row = layout.row(align=True)
         row.prop(context.scene.idiolect, "character", text="")
         row.operator("idiolect.add_head", text="Add Head", icon="ADD")
@@ -53,9 +41,9 @@ class IDIOLECT_PT_character(_Tab, bpy.types.Panel):
             icon="CHECKMARK" if keys.can_speak else "ERROR",
         )
         if keys.can_speak and keys.missing and len(keys.missing) <= 12:
-            say(layout, f"Missing: {', '.join(keys.missing)}", "BLANK1", width)
+            drawing.say(layout, f"Missing: {', '.join(keys.missing)}", "BLANK1", width)
         if keys.driven:
-            say(layout, f"Driven, so not keyed: {', '.join(keys.driven)}", "DRIVER", width)
+            drawing.say(layout, f"Driven, so not keyed: {', '.join(keys.driven)}", "DRIVER", width)
         if len(target.data.vertices) == operators.FLAME_VERTICES and keys.missing:
             layout.operator("idiolect.add_speech_keys", icon="SHAPEKEY_DATA")
 
@@ -112,7 +100,7 @@ class IDIOLECT_PT_animate(_Tab, bpy.types.Panel):
         """Draw it."""
         layout, width = self.layout, context.region.width
         if job.current is not None:
-            _draw_progress(layout)
+            drawing.draw_progress(layout)
         else:
             button = layout.column()
             button.scale_y = 1.6
@@ -120,9 +108,8 @@ class IDIOLECT_PT_animate(_Tab, bpy.types.Panel):
             reason = _why_not(context)
             button.enabled = not reason
             if reason:
-                say(layout, reason, "INFO", width)
-            if job.last_outcome is not None:
-                _draw_outcome(layout, job.last_outcome, width)
+                drawing.say(layout, reason, "INFO", width)
+            drawing.draw_outcome(layout, width)
         preferences.draw_status(layout, context)
 
 
@@ -131,24 +118,6 @@ def _why_not(context: bpy.types.Context) -> str:
     target = character_of(context)
     reason = operators.IDIOLECT_OT_animate.disabled_reason(context) or animation.why_not(target)
     return reason or ("" if target.idiolect.speech else "Choose a speech file")
-
-
-def _draw_progress(layout: bpy.types.UILayout) -> None:
-    row = layout.row(align=True)
-    progress = job.current.progress
-    row.progress(
-        factor=progress.fraction if progress else 0.0, text=job.current.describe(), type="BAR"
-    )
-    row.operator("idiolect.cancel", text="", icon="X")
-
-
-def _draw_outcome(layout: bpy.types.UILayout, outcome: job.Outcome, width: int) -> None:
-    box = layout.box()
-    say(box, outcome.message, "ERROR" if outcome.failed else "CHECKMARK", width)
-    for detail in outcome.details:
-        say(box, detail, "BLANK1", width)
-    if outcome.log_path:
-        box.operator("wm.path_open", text="Open Log", icon="TEXT").filepath = outcome.log_path
 
 
 CLASSES = (IDIOLECT_PT_character, IDIOLECT_PT_speech, IDIOLECT_PT_style, IDIOLECT_PT_animate)

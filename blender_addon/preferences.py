@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import bpy
 from bpy.props import EnumProperty, StringProperty
 
-from . import installs
+from . import drawing, environment, installs, job
 from .worker.client import WorkerSettings
 from .worker.protocol import WorkerError
 
@@ -20,6 +19,8 @@ DEVICES = (
     ("mps", "Apple (Metal)", "The graphics part of an Apple processor"),
 )
 
+_LOOK_AGAIN_S = 1.0
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -28,6 +29,7 @@ class Settings:
     """
 
     worker_python: str = ""
+    base_python: str = ""
     wheel_folder: str = ""
     device: str = "auto"
     checkpoint: str = ""
@@ -38,18 +40,15 @@ class Settings:
         Raises:
             WorkerError: if there is no Python for it.
         """
-        python = self.worker_python or os.environ.get("IDIOLECT_PYTHON", "")
-        if not python:
-            raise WorkerError("no environment", code="no_environment")
         return WorkerSettings(
-            python=Path(bpy.path.abspath(python)),
+            python=environment.find_python(absolute(self.worker_python)),
             device=self.device,
             online=bpy.app.online_access,
         )
 
     def checkpoint_path(self) -> str:
         """The model's file; empty for the bundled one."""
-        return bpy.path.abspath(self.checkpoint) if self.checkpoint else ""
+        return absolute(self.checkpoint)
 
 
 class IdiolectPreferences(bpy.types.AddonPreferences):
@@ -59,7 +58,14 @@ class IdiolectPreferences(bpy.types.AddonPreferences):
 
     worker_python: StringProperty(
         name="Worker Python",
-        description="A Python that has PyTorch and the rest. Empty: the environment below",
+        description="A Python of your own that has PyTorch and the rest. Empty: the environment"
+        " that Set Up makes",
+        subtype="FILE_PATH",
+    )
+    base_python: StringProperty(
+        name="Make It From",
+        description="The Python from which Set Up makes the environment. Empty: Blender's own, or"
+        " one that is found",
         subtype="FILE_PATH",
     )
     wheel_folder: StringProperty(
@@ -76,13 +82,33 @@ class IdiolectPreferences(bpy.types.AddonPreferences):
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the preferences."""
-        layout = self.layout
+        layout, width = self.layout, context.region.width
+        layout.use_property_split = True
         if warning := installs.warning(__package__):
-            layout.label(text=warning, icon="ERROR")
-        layout.prop(self, "worker_python")
-        layout.prop(self, "wheel_folder")
-        layout.prop(self, "device")
-        layout.prop(self, "checkpoint")
+            drawing.say(layout, warning, "ERROR", width)
+        if installs.other_running(__package__):
+            return
+
+        box = layout.box()
+        box.label(text="Worker Environment", icon="CONSOLE")
+        _draw_readiness(box, of(context), width)
+        if job.current is not None:
+            drawing.draw_progress(box)
+        else:
+            row = box.row()
+            ready = environment_ready()
+            row.operator(f"idiolect.{'repair' if ready else 'setup'}_environment")
+            row.operator("idiolect.check_environment")
+            row.operator("idiolect.remove_environment")
+        drawing.draw_outcome(box, width)
+        box.prop(self, "wheel_folder")
+        box.prop(self, "base_python")
+        box.prop(self, "worker_python")
+
+        box = layout.box()
+        box.label(text="Model", icon="FILE_3D")
+        box.prop(self, "checkpoint")
+        box.prop(self, "device")
 
 
 def of(context: bpy.types.Context) -> Settings:
@@ -93,26 +119,84 @@ def of(context: bpy.types.Context) -> Settings:
     chosen = addon.preferences
     return Settings(
         worker_python=chosen.worker_python,
+        base_python=chosen.base_python,
         wheel_folder=chosen.wheel_folder,
         device=chosen.device,
         checkpoint=chosen.checkpoint,
     )
 
 
+_looked: tuple[float, Settings, WorkerError | None] | None = None
+
+
+def problem_with(settings: Settings) -> WorkerError | None:
+    """Why no worker can be started, as far as files tell. Asked on each redraw, so it remembers
+    the answer for a moment.
+    """
+    global _looked
+    now = time.monotonic()
+    stale = _looked is None or _looked[1] != settings or now - _looked[0] > _LOOK_AGAIN_S
+    if stale or bpy.app.background:
+        problem = None
+        try:
+            settings.worker()
+        except WorkerError as error:
+            problem = error
+        _looked = (now, settings, problem)
+    return _looked[2] if _looked else None
+
+
+def look_again() -> None:
+    """Forget what was remembered: the environment has just changed."""
+    global _looked
+    _looked = None
+
+
 def not_ready_reason(context: bpy.types.Context) -> str:
     """Why the worker cannot be used now; empty if it can."""
+    problem = problem_with(of(context))
+    return problem.message.rstrip(".") if problem else ""
+
+
+def environment_ready() -> bool:
+    """Whether the environment that Set Up makes is there."""
     try:
-        of(context).worker()
-    except WorkerError as error:
-        return error.message
-    return ""
+        return environment.current().ready
+    except (OSError, WorkerError):
+        return False
+
+
+_worker_info: dict[str, object] = {}
+
+
+def remember_worker(info: dict[str, object] | None) -> None:
+    """Keep what a worker said of itself (Python, PyTorch, device), for the panel."""
+    _worker_info.clear()
+    _worker_info.update(info or {})
 
 
 def draw_status(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """How things stand, in the panel."""
-    reason = not_ready_reason(context)
-    if reason:
-        layout.label(text=reason, icon="ERROR")
+    """How things stand, in the panel; with the button that helps."""
+    _draw_readiness(layout, of(context), context.region.width)
+    problem = problem_with(of(context))
+    if problem and problem.code == "no_environment" and job.current is None:
+        layout.operator("idiolect.setup_environment", icon="IMPORT")
+
+
+def _draw_readiness(layout: bpy.types.UILayout, settings: Settings, width: int) -> None:
+    problem = problem_with(settings)
+    if problem is not None:
+        drawing.say(layout, f"{problem.message} {problem.hint}", "ERROR", width)
+    elif _worker_info:
+        device, torch = _worker_info.get("device"), _worker_info.get("torch")
+        drawing.say(layout, f"Ready: {device}, PyTorch {torch}", "CHECKMARK", width)
+    else:
+        drawing.say(layout, "Ready", "CHECKMARK", width)
+
+
+def absolute(path: str) -> str:
+    """A path as the artist wrote it, which may begin with // for the .blend's folder."""
+    return bpy.path.abspath(path) if path else ""
 
 
 def register() -> None:
