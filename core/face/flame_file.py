@@ -11,7 +11,7 @@ J = 5 joints, S shape (identity) components, E expression components.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ SMALL_MODEL = (20, 10)
 # A file's skin weights add up to one but for the rounding of the file's own precision.
 WEIGHT_TOLERANCE = 1e-3
 # A member of an npz that unpacks to more than this is no face model.
-MAX_MEMBER_BYTES = 1 << 29
+MAX_MEMBER_BYTES = 1 << 28
 
 _REQUIRED = ("v_template", "f", "shapedirs", "posedirs", "J_regressor", "kintree_table", "weights")
 
@@ -91,10 +91,19 @@ def _bad(name: str, problem: str) -> IdiolectError:
     )
 
 
+def _check_names(name: str, found: Iterable[str]) -> None:
+    found = set(found)
+    if missing := [key for key in _REQUIRED if key not in found]:
+        plural = "s" if len(missing) > 1 else ""
+        listed = ", ".join(sorted(found)[:20]) or "nothing"
+        raise _bad(name, f"expected the array{plural} {', '.join(missing)}; found {listed}")
+
+
 def _read_pickle(path: Path) -> Mapping[str, Any]:
     data = load_restricted(path, setting="flame_file")
     if not isinstance(data, dict):
         raise _bad(path.name, f"expected named arrays, found a {type(data).__name__}")
+    _check_names(path.name, data)
     return data
 
 
@@ -103,11 +112,8 @@ def _read_npz(path: Path) -> Mapping[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            return {
-                name: _read_npy(archive, members[name], path.name)
-                for name in _REQUIRED
-                if name in members
-            }
+            _check_names(path.name, members)
+            return {name: _read_npy(archive, members[name], path.name) for name in _REQUIRED}
     except OSError as error:
         raise read_failed(path, error, setting="flame_file") from error
     except (ValueError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as problem:
@@ -140,12 +146,6 @@ def _checked(name: str, arrays: Mapping[str, Any], shape_components: int | None)
     Raises:
         ValueError: with what was expected and what was found.
     """
-    missing = [key for key in _REQUIRED if key not in arrays]
-    if missing:
-        found = ", ".join(sorted(map(str, arrays))[:20]) or "nothing"
-        raise ValueError(
-            f"expected the array{'s' * (len(missing) > 1)} {', '.join(missing)}; found {found}"
-        )
     v_template = _array(arrays, "v_template", (None, 3))
     count = len(v_template)
     joints = len(JOINTS)

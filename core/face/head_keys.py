@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-from core.face.geometry import rotation_x, rotation_y, turned
+from core.face.eyes import look_keys
+from core.face.geometry import rotation_x, turned
 from core.face.head_parts import ARCH_DEPTH, ARCH_WIDTH, UPPER_BEHIND_LIPS, Part, lip_depth
 from core.face.head_shape import EYE_CENTRE, EYE_RADIUS, MOUTH_HALF_WIDTH, MOUTH_Y, project
 from core.face.head_topology import MOUTH, Skin, mirror_partners
@@ -21,8 +22,6 @@ from core.face.shapes import Eyeball, FaceSurface, solve_keys
 STILL_ABOVE_Y, STILL_BEHIND_Z, STILL_BELOW_Y = 8.2, -6.0, -14.5
 # A closed lid clears the cornea's bulge.
 BLINK_CLEARANCE = 1.12
-# How far an eye turns at full weight.
-LOOK_UP_DEG, LOOK_DOWN_DEG, LOOK_SIDE_DEG = -25.0, 28.0, 30.0
 # The jaw's share of each jaw key as a rigid move, measured on the landmark table: IOD.
 JAW_SHIFTS = {
     "jawForward": (0.0, -0.026, 0.136),
@@ -70,7 +69,8 @@ def part_keys(
     """Keys (V, 3) of a piece, cm, given those of the skin; keys that do not move it are left out."""
     unit, origin = _frame(skin, points)
     if part.name.startswith("eye"):
-        return _eye_keys(part)
+        side = part.name.removeprefix("eye")
+        return look_keys(part.vertices, EYE_CENTRE * [1 if side == "Left" else -1, 1, 1], side)
     if part.name in ("teethLower", "tongue"):
         moves = {name: jaw_move(part.vertices, name, unit, origin) for name in _jaw_names()}
         if part.name == "tongue":
@@ -229,21 +229,6 @@ def _carry_mouth_bag(
     for name, field in keys.items():
         jaw = jaw_move(points[bag], name, unit, origin) * lower[:, None]
         field[bag] = with_lips * field[lip_ring[at_ring]] + (1 - with_lips) * jaw
-
-
-def _eye_keys(part: Part) -> dict[str, np.ndarray]:
-    side = "Left" if part.name.endswith("Left") else "Right"
-    sign = 1 if side == "Left" else -1
-    pivot = EYE_CENTRE * [sign, 1, 1]
-    turns = {
-        "Up": rotation_x(LOOK_UP_DEG),
-        "Down": rotation_x(LOOK_DOWN_DEG),
-        "In": rotation_y(-sign * LOOK_SIDE_DEG),
-        "Out": rotation_y(sign * LOOK_SIDE_DEG),
-    }
-    return {
-        f"eyeLook{way}{side}": turned(part.vertices, turn, pivot) for way, turn in turns.items()
-    }
 
 
 def _tongue_out(vertices: np.ndarray) -> np.ndarray:
