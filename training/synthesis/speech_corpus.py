@@ -180,7 +180,7 @@ def make_real(writer: ShardWriter, kind: str, folder: Path) -> None:
     """Aligns the train and valid clips of one kind."""
     rows = [row for row in real_clips(folder, ("train", "valid")) if kind_of(row) == kind]
     recogniser = Recogniser() if kind == "recognised" else None
-    aligner = Aligner(_pronouncer())
+    aligner = Aligner(pronouncer())
     failed = 0
     for row in _progress(rows, kind):
         samples = load_speech(folder / row["file"])
@@ -243,7 +243,8 @@ def speak_in_batches(engine: Festival, seed: int) -> Iterator[tuple[str, Utteran
             yield "", said
 
 
-def _pronouncer() -> Callable[[str], list[str]] | None:
+def pronouncer() -> Callable[[str], list[str]] | None:
+    """Phones for words that are in no dictionary, where espeak-ng is installed."""
     try:
         return Espeak().pronounce
     except IdiolectError as error:
