@@ -21,3 +21,13 @@ sys.modules.setdefault("idiolect_addon", _shell)
 def worker_python() -> Path:
     """An interpreter that has the worker's packages."""
     return Path(os.environ.get("IDIOLECT_PYTHON", sys.executable))
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory) -> Path:
+    """A model that loads in no time (see tests/small_model.py)."""
+    torch = pytest.importorskip("torch", reason="the worker's packages are not in this Python")
+    assert torch.__version__
+    from tests.small_model import save_small_model
+
+    return save_small_model(tmp_path_factory.mktemp("model") / "small.safetensors")

@@ -273,7 +273,8 @@ def test_the_child_ends_with_a_parent_that_just_exits(tmp_path):
         " + '/blender_addon']; sys.modules['a'] = shell\n"
         "from pathlib import Path\n"
         "from a.worker.client import *\n"
-        f"c = WorkerClient(WorkerSettings(Path(sys.executable)), command={[sys.executable, FAKE, 'good']!r})\n"
+        f"command = {[sys.executable, FAKE, 'good']!r}\n"
+        "c = WorkerClient(WorkerSettings(Path(sys.executable)), command=command)\n"
         "c.start().wait(10); c.request('job', {'steps': 100000}); print(c.pid, flush=True)\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=30)
