@@ -82,6 +82,8 @@ def open_sound(path: Path, start_s: float, block_s: float) -> Iterator[SoundStre
             yield stream
         return
     with file:
+        if _is_cut_off(path, head):
+            raise truncated(path)
         if file.frames == 0:
             raise IdiolectError(
                 f"{path} is a sound file without any sound in it.",
@@ -89,8 +91,6 @@ def open_sound(path: Path, start_s: float, block_s: float) -> Iterator[SoundStre
                 code="empty_speech",
                 setting="speech",
             )
-        if _is_cut_off(path, head):
-            raise truncated(path)
         yield SoundStream(file.samplerate, _read_soundfile(file, path, start_s, block_s))
 
 
@@ -216,16 +216,23 @@ def _open_with_ffmpeg(
 def _read_av(container: Any, av: Any, path: Path, start_s: float) -> Iterator[np.ndarray]:
     resampler = av.AudioResampler(format="flt", layout="mono", rate=FFMPEG_RATE_HZ)
     skip = round(start_s * FFMPEG_RATE_HZ)
+    decoded = 0
     try:
         for frame in _and_flush(container.decode(audio=0)):
             for piece in resampler.resample(frame):
                 samples = piece.to_ndarray().reshape(-1, 1)
+                decoded += len(samples)
                 dropped = min(skip, len(samples))
                 skip -= dropped
                 if dropped < len(samples):
                     yield samples[dropped:].astype(np.float32, copy=False)
     except av.FFmpegError as error:
         raise truncated(path) from error
+    # A film may go on after its sound; a file of sound alone is as long as it says, or cut off.
+    if container.duration and not container.streams.video:
+        announced = container.duration / av.time_base * FFMPEG_RATE_HZ
+        if decoded < announced - 0.5 * FFMPEG_RATE_HZ:
+            raise truncated(path)
 
 
 def _and_flush(frames: Iterator) -> Iterator:
