@@ -98,10 +98,9 @@ def plan(
     )
 
 
-def steps(task: Task) -> job.Steps:
+def steps(task: Task, settings: preferences.Settings) -> job.Steps:
     """Ask the worker for the motion, then key it. The scene changes in the last step only."""
     started = time.monotonic()
-    settings = preferences.of(bpy.context)
     speech = Path(preferences.absolute(task.speech)).absolute()
     with tempfile.TemporaryDirectory(prefix="idiolect-") as folder:
         client = get_client(settings.worker())

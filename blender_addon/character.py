@@ -164,6 +164,7 @@ def add_keys(mesh_object: bpy.types.Object, names: list[str], offsets: Array) ->
             continue
         block = mesh_object.shape_key_add(name=name, from_mix=False)
         block.data.foreach_set("co", np.asarray(basis + offset, np.float32).ravel())
+        block.value = 0.0  # some versions begin with 1
         added.append(block.name)
     mesh_object.data.update()
     return added

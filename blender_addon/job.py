@@ -272,7 +272,10 @@ class JobOperator:
         if bpy.app.background or context.window is None:
             return self.execute(context)
         last_outcome = None
-        self._job = current = Job(self.job_title, self.steps(context))
+        try:
+            self._job = current = Job(self.job_title, self.steps(context))
+        except WorkerError as error:
+            return self._fail(error)
         ended = self._advance()
         if ended:
             return ended

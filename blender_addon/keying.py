@@ -78,7 +78,7 @@ def key_motion(
     animation = shape_keys.animation_data or shape_keys.animation_data_create()
     earlier = animation.action
     ours = earlier is not None and MARK in earlier
-    lines = _lines(earlier) if ours else []
+    lines = lines_of(earlier)
     leaving = [other for other in lines if other.gives_way_to(line)]
 
     curves = {
@@ -128,10 +128,11 @@ def value_path(key_name: str) -> str:
     return f'key_blocks["{bpy.utils.escape_identifier(key_name)}"].value'
 
 
-def animated_keys(action: bpy.types.Action, key_names: list[str]) -> list[str]:
-    """Those of ``key_names`` whose value the Action moves, in whichever of its slots."""
-    paths = {curve.data_path for curve in _all_curves(action)}
-    return [name for name in key_names if value_path(name) in paths]
+def lines_of(action: bpy.types.Action | None) -> list[Line]:
+    """The speeches in an Action of ours, in the order in which they were keyed."""
+    if action is None or MARK not in action:
+        return []
+    return [Line(str(s), int(a), int(b)) for s, a, b in json.loads(action[MARK])["lines"]]
 
 
 def shape_key_names(action: bpy.types.Action) -> list[str]:
@@ -283,10 +284,6 @@ def _widen_sliders(shape_keys: bpy.types.Key, key_names: list[str], weights: Flo
         lowest, highest = float(weights[:, column].min()), float(weights[:, column].max())
         block.slider_max = min(SLIDER_LIMIT, max(block.slider_max, highest))
         block.slider_min = max(-SLIDER_LIMIT, min(block.slider_min, lowest))
-
-
-def _lines(action: bpy.types.Action) -> list[Line]:
-    return [Line(str(s), int(a), int(b)) for s, a, b in json.loads(action[MARK])["lines"]]
 
 
 def _digest(curves: dict[str, Floats]) -> str:

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import bpy
 from bpy.props import EnumProperty, IntProperty, StringProperty
 
-from . import animation, character, job, preferences, reference
+from . import animation, job, making, preferences, reference
 from .properties import REFERENCE_KINDS, character_of
-from .worker.client import get_client
-from .worker.motion_file import write_arrays
 from .worker.protocol import WorkerError
-
-FLAME_VERTICES = 5023
 
 
 def _named_or_chosen(context: bpy.types.Context, name: str) -> bpy.types.Object | None:
@@ -55,16 +48,9 @@ class IDIOLECT_OT_add_head(job.JobOperator, bpy.types.Operator):
         return job.busy_reason() or preferences.not_ready_reason(context)
 
     def steps(self, context: bpy.types.Context) -> job.Steps:
-        """Ask for the head's arrays, then build it."""
-        name, scene = self.name, job.DataRef.to(context.scene, "scenes")
-        client = get_client(preferences.of(context).worker())
-        with tempfile.TemporaryDirectory(prefix="idiolect-") as folder:
-            output = Path(folder) / "head.npz"
-            yield client.request("face", {"kind": "head", "output": str(output)})
-            found = scene.find()
-            head = character.build_head(output, name)
-        _show(bpy.context, found, head)
-        return job.Outcome(f"Added “{head.name}” with {len(character.ARKIT_KEYS)} speech keys")
+        """Have it made, then show it."""
+        scene = job.DataRef.to(context.scene, "scenes")
+        return making.head(preferences.of(context).worker(), scene, self.name)
 
 
 class IDIOLECT_OT_add_speech_keys(job.JobOperator, bpy.types.Operator):
@@ -83,48 +69,13 @@ class IDIOLECT_OT_add_speech_keys(job.JobOperator, bpy.types.Operator):
     @classmethod
     def disabled_reason(cls, context: bpy.types.Context) -> str:
         """Why the button cannot be pressed now."""
-        target = character_of(context)
         reason = job.busy_reason() or preferences.not_ready_reason(context)
-        if reason or target is None:
-            return reason or "Choose a mesh first"
-        return _why_no_keys(target)
+        return reason or making.why_no_speech_keys(character_of(context))
 
     def steps(self, context: bpy.types.Context) -> job.Steps:
-        """Send the mesh at rest, then add the keys that come back."""
+        """Have them made, then add them."""
         target = _named_or_chosen(context, self.character)
-        reason = _why_no_keys(target) if target else "Choose a mesh first"
-        if reason:
-            raise WorkerError(
-                f"{reason}.",
-                hint="Speech keys can be made for meshes of FLAME's topology.",
-                code="bad_topology",
-                setting="character",
-            )
-        wanted = job.DataRef.to(target)
-        at_rest = character.basis_of(target)
-        client = get_client(preferences.of(context).worker())
-        with tempfile.TemporaryDirectory(prefix="idiolect-") as folder:
-            mesh, output = Path(folder) / "mesh.npz", Path(folder) / "keys.npz"
-            write_arrays(
-                mesh,
-                {
-                    "vertices": character.to_face(at_rest),
-                    "faces": character.triangles_of(target),
-                },
-            )
-            yield client.request(
-                "face", {"kind": "speech_keys", "mesh": str(mesh), "output": str(output)}
-            )
-            names, offsets = character.read_keys(output)
-        target = wanted.find()
-        if len(target.data.vertices) != offsets.shape[1] or _why_no_keys(target):
-            raise WorkerError(
-                f"“{target.name}” was changed while its keys were being made.",
-                hint="Nothing was added. Press again.",
-                code="data_gone",
-            )
-        added = character.add_keys(target, names, character.to_blender(offsets))
-        return job.Outcome(f"Added {len(added)} speech keys to “{target.name}”")
+        return making.speech_keys(preferences.of(context).worker(), target)
 
 
 class IDIOLECT_OT_animate(job.JobOperator, bpy.types.Operator):
@@ -161,7 +112,8 @@ class IDIOLECT_OT_animate(job.JobOperator, bpy.types.Operator):
         if target is not None and not self.properties.is_property_set("start_frame"):
             start = target.idiolect.start_frame
         style = self._reference(target, scene)
-        return (yield from animation.steps(animation.plan(scene, target, speech, start, style)))
+        task = animation.plan(scene, target, speech, start, style)
+        return animation.steps(task, preferences.of(context))
 
     def _reference(
         self, target: bpy.types.Object | None, scene: bpy.types.Scene
@@ -205,38 +157,6 @@ class IDIOLECT_OT_cancel(bpy.types.Operator):
         if job.current is not None:
             job.current.cancel()
         return {"FINISHED"}
-
-
-def _why_no_keys(target: bpy.types.Object) -> str:
-    """Why speech keys cannot be added to this object; empty if they can."""
-    if target.type != "MESH":
-        return f"“{target.name}” is not a mesh"
-    if target.data.library is not None:
-        return f"“{target.name}” is linked: make it local first"
-    if target.mode != "OBJECT":
-        return f"“{target.name}” must be in Object Mode"
-    count = len(target.data.vertices)
-    if count != FLAME_VERTICES:
-        return f"“{target.name}” has {count} vertices; a FLAME mesh has {FLAME_VERTICES}"
-    if not len(character.triangles_of(target)):
-        return f"“{target.name}” has faces that are not triangles; a FLAME mesh has none"
-    if not character.speech_keys_of(target).missing:
-        return f"“{target.name}” has all speech keys already"
-    return ""
-
-
-def _show(context: bpy.types.Context, scene: bpy.types.Scene, head: bpy.types.Object) -> None:
-    """Link a new head at the 3D cursor, make it the active object and the panel's character."""
-    in_view = context.scene == scene
-    collection = context.collection if in_view and context.collection else scene.collection
-    collection.objects.link(head)
-    head.location = scene.cursor.location
-    scene.idiolect.character = head
-    if in_view:
-        for other in context.view_layer.objects:
-            other.select_set(False)
-        head.select_set(True)
-        context.view_layer.objects.active = head
 
 
 CLASSES = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bpy
 
-from . import animation, character, drawing, installs, job, operators, preferences
+from . import animation, character, drawing, installs, job, making, operators, preferences
 from .properties import character_of
 
 
@@ -44,7 +44,7 @@ class IDIOLECT_PT_character(_Tab, bpy.types.Panel):
             drawing.say(layout, f"Missing: {', '.join(keys.missing)}", "BLANK1", width)
         if keys.driven:
             drawing.say(layout, f"Driven, so not keyed: {', '.join(keys.driven)}", "DRIVER", width)
-        if len(target.data.vertices) == operators.FLAME_VERTICES and keys.missing:
+        if len(target.data.vertices) == making.FLAME_VERTICES and keys.missing:
             layout.operator("idiolect.add_speech_keys", icon="SHAPEKEY_DATA")
 
 

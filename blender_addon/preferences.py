@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bpy
 from bpy.props import EnumProperty, StringProperty
@@ -45,6 +45,10 @@ class Settings:
             device=self.device,
             online=bpy.app.online_access,
         )
+
+    def with_changes(self, **changes: str) -> Settings:
+        """The same settings, but for those that are given and not empty."""
+        return replace(self, **{name: value for name, value in changes.items() if value})
 
     def checkpoint_path(self) -> str:
         """The model's file; empty for the bundled one."""
