@@ -34,7 +34,6 @@ from core.errors import IdiolectError, read_failed
 
 # A FLAME file has some 500 opcodes and six levels, and is 60 MB at the most.
 MAX_FILE_BYTES = 1 << 30
-MAX_OPCODES = 100_000
 MAX_DEPTH = 64
 # Real files need one copy (latin-1 text to bytes), chumpy's Select another.
 COPIES = 4
@@ -42,14 +41,35 @@ SPARE_BYTES = 1 << 20
 # Larger dimensions than any file can fill; a bound keeps hostile integers out of the arithmetic.
 MAX_DIMENSION = 1 << 40
 MAX_DIMENSIONS = 8
+# Integers up to here are their own hashes, so that few of them can be made to collide.
+MAX_INTEGER_KEY = 1 << 31
 
 
-def load_restricted(path: str | Path, *, setting: str = "") -> Any:
+@dataclass(frozen=True)
+class Limits:
+    """What a kind of file needs beyond the ordinary.
+
+    Attributes:
+        opcodes: Most instructions that are followed.
+        integer_keys: Whether dictionaries may have keys that are integers, 0 to 2³¹ − 1.
+    """
+
+    opcodes: int = 100_000
+    integer_keys: bool = False
+
+
+MODEL_FILE = Limits()
+INDEX_FILE = Limits(opcodes=20_000_000, integer_keys=True)
+"""VOCASET keeps the place of each of its 123 341 frames in nested dictionaries."""
+
+
+def load_restricted(path: str | Path, *, setting: str = "", limits: Limits = MODEL_FILE) -> Any:
     """Reads a pickle file; see the module for what it may hold.
 
     Args:
         path: The file.
         setting: Name of the user's setting that names the file, for errors.
+        limits: What its kind of file needs.
 
     Returns:
         Plain data; arrays are read-only, sets are lists.
@@ -64,15 +84,17 @@ def load_restricted(path: str | Path, *, setting: str = "") -> Any:
             data = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise read_failed(path, error, setting=setting) from error
-    return loads_restricted(data, path.name, setting=setting)
+    return loads_restricted(data, path.name, setting=setting, limits=limits)
 
 
-def loads_restricted(data: bytes, name: str, *, setting: str = "") -> Any:
+def loads_restricted(
+    data: bytes, name: str, *, setting: str = "", limits: Limits = MODEL_FILE
+) -> Any:
     """As `load_restricted`, for bytes; `name` is what errors call them."""
     try:
         if len(data) > MAX_FILE_BYTES:
             raise _UnsafeError(f"it is larger than {MAX_FILE_BYTES >> 20} MB")
-        return _Reader(COPIES * len(data) + SPARE_BYTES).value(_follow(data))
+        return _Reader(COPIES * len(data) + SPARE_BYTES).value(_follow(data, limits))
     except _UnsafeError as problem:
         raise IdiolectError(
             f"{name} was not read: {problem}.",
@@ -124,10 +146,10 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-def _opcodes(data: bytes) -> Iterator[tuple[str, Any]]:
+def _opcodes(data: bytes, limit: int) -> Iterator[tuple[str, Any]]:
     """Name and argument of each opcode."""
     file = io.BytesIO(data)
-    for _ in range(MAX_OPCODES):
+    for _ in range(limit):
         opcode = _OPCODES.get(file.read(1).decode("latin-1"))
         if opcode is None:
             raise ValueError("it breaks off or is garbled")
@@ -136,10 +158,10 @@ def _opcodes(data: bytes) -> Iterator[tuple[str, Any]]:
             yield opcode.name, codecs.escape_decode(quoted)[0].decode("latin-1")
         else:
             yield opcode.name, opcode.arg.reader(file) if opcode.arg else None
-    raise _UnsafeError(f"it has more than {MAX_OPCODES} steps")
+    raise _UnsafeError(f"it has more than {limit} steps")
 
 
-def _follow(data: bytes) -> Any:
+def _follow(data: bytes, limits: Limits) -> Any:
     """The value that the pickle leaves on its stack, with `_Call` where it wants something made."""
     stack: list[Any] = []
     marks: list[int] = []
@@ -151,7 +173,7 @@ def _follow(data: bytes) -> Any:
         del stack[start:]
         return items
 
-    for opcode, argument in _opcodes(data):
+    for opcode, argument in _opcodes(data, limits.opcodes):
         match opcode:
             case _ if opcode in _ARGUMENTS:
                 stack.append(argument)
@@ -178,13 +200,13 @@ def _follow(data: bytes) -> Any:
                 items = since_mark()
                 _expect(stack[-1], list).extend(items)
             case "DICT":
-                stack.append(_with_items({}, since_mark()))
+                stack.append(_with_items({}, since_mark(), limits))
             case "SETITEM":
                 items = [stack.pop(-2), stack.pop()]
-                _with_items(stack[-1], items)
+                _with_items(stack[-1], items, limits)
             case "SETITEMS":
                 items = since_mark()
-                _with_items(stack[-1], items)
+                _with_items(stack[-1], items, limits)
             case "PUT" | "BINPUT" | "LONG_BINPUT":
                 memo[argument] = stack[-1]
             case "MEMOIZE":
@@ -216,10 +238,15 @@ def _expect(value: Any, kind: type | UnionType) -> Any:
     return value
 
 
-def _with_items(target: Any, items: list[Any]) -> dict[str, Any]:
+def _with_items(target: Any, items: list[Any], limits: Limits) -> dict[Any, Any]:
     """`target` with keys and values from a flat list. Keys are text: other hashes can be forged."""
+
+    def fits(key: Any) -> bool:
+        is_index = type(key) is int and 0 <= key < MAX_INTEGER_KEY
+        return isinstance(key, str) or (limits.integer_keys and is_index)
+
     keys = items[::2]
-    if not all(isinstance(key, str) for key in keys):
+    if not all(map(fits, keys)):
         raise _UnsafeError("a dictionary has a key that is not text")
     _expect(target, dict).update(zip(keys, items[1::2], strict=True))
     return target

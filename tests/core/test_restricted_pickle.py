@@ -12,7 +12,7 @@ from flame_files import Ch, Python2Pickler, dumps, reordering
 
 import core.restricted_pickle as restricted
 from core.errors import IdiolectError
-from core.restricted_pickle import load_restricted, loads_restricted
+from core.restricted_pickle import INDEX_FILE, load_restricted, loads_restricted
 
 HARMLESS = {
     "array": np.arange(24.0).reshape(2, 3, 4),
@@ -287,3 +287,19 @@ def test_nothing_a_file_may_name_comes_from_elsewhere():
     """Each maker is a function of the module's own, or nothing."""
     makers = [maker for maker in restricted._MAKERS.values() if maker is not None]
     assert all(maker.__module__ == "core.restricted_pickle" for maker in makers)
+
+
+def test_index_files_may_have_integer_keys_and_many_steps():
+    index = {"sentence01": {frame: 7 * frame for frame in range(60_000)}}
+    for protocol in (0, 2, 4):
+        data = pickle.dumps(index, protocol)
+        assert loads_restricted(data, "index.pkl", limits=INDEX_FILE) == index
+        with pytest.raises(IdiolectError):
+            loads_restricted(data, "index.pkl")
+
+
+@pytest.mark.parametrize("key", [-1, 1 << 31, 1.0, True, None, (1, 2)])
+def test_keys_whose_hashes_could_be_forged_are_refused_even_there(key):
+    with pytest.raises(IdiolectError) as caught:
+        loads_restricted(pickle.dumps({key: 0}), "index.pkl", limits=INDEX_FILE)
+    assert caught.value.code == "unsafe_file"
