@@ -1,4 +1,4 @@
-"""Speech backbones: frames where they belong, windows that agree with files, prosody that means something."""
+"""Speech backbones: frames where they belong, windows that agree with files; prosody."""
 
 from __future__ import annotations
 
@@ -89,10 +89,12 @@ def test_context_is_as_far_as_gradients_reach() -> None:
 def test_frames_are_centred_on_their_time() -> None:
     """A short sound must be seen equally well from both sides of its frame."""
     samples = torch.zeros(1, 16000)
-    samples[0, 25 * 320 - 150 : 25 * 320 + 151] = torch.hann_window(301, periodic=False)
+    samples[0, 25 * 320] = 1.0
     energy = LogMel()(samples)[0].sum(dim=1)  # 100 Hz
     assert energy.argmax() == 50
     torch.testing.assert_close(energy[49], energy[51], atol=1e-2, rtol=0)
+    # A window of even length has no middle sample: here the sound must not be a single one.
+    samples[0, 25 * 320 - 150 : 25 * 320 + 151] = torch.hann_window(301, periodic=False)
     loudness = prosody(samples)[0, :, 0]
     torch.testing.assert_close(loudness[24], loudness[26], atol=1e-2, rtol=0)
 
