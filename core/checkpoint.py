@@ -1,8 +1,8 @@
 """Checkpoints: one safetensors file with its configuration inside, read strictly.
 
-The file holds tensors only (no code is ever executed), and in its header, as JSON, the configuration it
-was made with and free metadata. Tensor names begin with their part: `model.`, `backbone.`, `styles.`,
-in a resumable training run also `optimizer.` and `average.`.
+The file holds tensors only (no code is ever executed), and in its header, as JSON, the
+configuration it was made with and free metadata. Tensor names begin with their part: `model.`,
+`backbone.`, `styles.`, in a resumable training run also `optimizer.` and `average.`.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with safe_open(str(path), framework="pt", device="cpu") as file:
             header = file.metadata() or {}
             # keys() is not a mapping's: safe_open has no __iter__.
-            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except (SafetensorError, OSError, ValueError) as error:
         raise IdiolectError(
             f"{path} is damaged or no safetensors file: {error}",

@@ -2,8 +2,8 @@
 
 A corpus is a folder:
 
-- `corpus.json`: format, motion space, channels and fps, and one entry a clip (name, identity, split,
-  frames, samples), in the order in which the clips lie in the arrays;
+- `corpus.json`: format, motion space, channels and fps, and one entry a clip (name, identity,
+  split, frames, samples), in the order in which the clips lie in the arrays;
 - `motion.npy`: (ΣT, C) float16, all clips end to end;
 - `samples.npy`: (ΣS,) int16, 16 kHz mono speech, each clip's level already normalised
   (`core.audio.speech_gain`) and then scaled by `SAMPLE_SCALE`;
@@ -74,7 +74,9 @@ class CorpusWriter:
         self._phones.append(phones.astype(np.uint8))
 
     def close(self) -> None:
-        """Write the folder; `corpus.json` comes last, so a half-written corpus is not taken for one."""
+        """Write the folder; `corpus.json` comes last, so a half-written corpus is not taken for
+        one.
+        """
         for name, parts in (
             ("motion", self._motion),
             ("samples", self._samples),
@@ -195,10 +197,17 @@ class DataConfig:
 
 
 class CorpusBatches:
-    """Draws batches: a window of a clip, and a reference window of ANOTHER clip of the same person."""
+    """Draws batches: a window of a clip, and a reference window of ANOTHER clip of the same
+    person.
+    """
 
     def __init__(
-        self, corpus: Corpus, features: FeatureStore, model: ModelConfig, data: DataConfig, seed: int
+        self,
+        corpus: Corpus,
+        features: FeatureStore,
+        model: ModelConfig,
+        data: DataConfig,
+        seed: int,
     ) -> None:
         """Prepare.
 

@@ -77,7 +77,9 @@ def _compute(
     for name, track in zip(_TRACKS, (hidden, posteriors, voice), strict=True):
         with atomic_path(folder / f"{name}.npy") as path:
             np.save(path, track, allow_pickle=False)
-    (folder / "done").touch()  # last, so that an interrupted computation is not taken for a whole one
+    (
+        folder / "done"
+    ).touch()  # last, so that an interrupted computation is not taken for a whole one
 
 
 def _fingerprint(backbone: SpeechBackbone, corpus: Corpus) -> str:

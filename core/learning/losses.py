@@ -1,7 +1,7 @@
 """The losses, each a plain function of predicted and true motion.
 
-Shapes: B batch, T motion frames, C channels, L lip pairs. `mask` (B, T) is True on real frames; every
-mean is taken over real frames only.
+Shapes: B batch, T motion frames, C channels, L lip pairs. `mask` (B, T) is True on real frames;
+every mean is taken over real frames only.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ def reconstruction_loss(
     return _mean(error, mask)
 
 
-def velocity_loss(
-    predicted: Tensor, true: Tensor, mask: Tensor, channel_weights: Tensor
-) -> Tensor:
+def velocity_loss(predicted: Tensor, true: Tensor, mask: Tensor, channel_weights: Tensor) -> Tensor:
     """Weighted L1 between changes from frame to frame."""
     return reconstruction_loss(
         predicted.diff(dim=1), true.diff(dim=1), mask[:, 1:] & mask[:, :-1], channel_weights
@@ -58,9 +56,9 @@ def lip_loss(
 ) -> Tensor:
     """Error of the lips' gap, weighted by how shut they should be.
 
-    An ARKit face is linear in its weights, so the signed gap of a lip pair is too: rest + matrix · w.
-    The weight exp(-k · gap) is Audio2Face-3D's (arXiv 2508.16401): a closure missed by a millimetre
-    is seen, a wide vowel off by one is not.
+    An ARKit face is linear in its weights, so the signed gap of a lip pair is too: rest + matrix ·
+    w. The weight exp(-k · gap) is Audio2Face-3D's (arXiv 2508.16401): a closure missed by a
+    millimetre is seen, a wide vowel off by one is not.
 
     Args:
         predicted: (B, T, C).

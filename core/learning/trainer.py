@@ -46,6 +46,8 @@ class OptimConfig:
     """Decoupled weight decay (AdamW)."""
     clip: float = 1.0
     """Largest norm of the gradient."""
+    bfloat16: bool = False
+    """Multiply in bfloat16; faster on GPUs and on processors that can (AVX512-BF16, AMX)."""
     average_decay: float = 0.995
     """Decay of the running mean of the weights, which is what is kept in the end."""
     save_every: int = 250
@@ -154,22 +156,24 @@ class Trainer:
                     setting="optim.learning_rate",
                 )
         self.step += 1
-        return {"total": float(total), **{name: float(value) for name, value in terms.items()}}
+        return {"total": total.item(), **{name: value.item() for name, value in terms.items()}}
 
     def loss_terms(self, batch: Batch) -> dict[str, Tensor]:
         """Every loss term that has a weight, unweighted."""
         face, weights = self.face, self.weights
         reference_mask = length_mask(batch.reference_lengths, batch.reference.shape[1])
-        style = self.model.encode_style(batch.reference, reference_mask)  # (B, d_s)
         frames = batch.motion.shape[1]
-        predicted = self.model(
-            batch.tracks,
-            batch.speech_lengths,
-            frames,
-            style=style[:, None],
-            emotion=batch.emotion,
-            motion_lengths=batch.motion_lengths,
-        )
+        with torch.autocast(batch.motion.device.type, torch.bfloat16, self.optim.bfloat16):
+            style = self.model.encode_style(batch.reference, reference_mask)  # (B, d_s)
+            predicted = self.model(
+                batch.tracks,
+                batch.speech_lengths,
+                frames,
+                style=style[:, None],
+                emotion=batch.emotion,
+                motion_lengths=batch.motion_lengths,
+            )
+        predicted, style = predicted.float(), style.float()
         mask = length_mask(batch.motion_lengths, frames)
         makers: Mapping[str, Callable[[], Tensor]] = {
             "reconstruction": lambda: losses.reconstruction_loss(

@@ -1,7 +1,8 @@
 """Configurations: frozen nested dataclasses, to and from plain dictionaries and TOML.
 
-A checkpoint carries its configuration as JSON, a training run reads it from TOML, and both go through
-`from_dict`, which refuses unknown keys, so that a misspelt option can never be ignored in silence.
+A checkpoint carries its configuration as JSON, a training run reads it from TOML, and both go
+through `from_dict`, which refuses unknown keys, so that a misspelt option can never be ignored in
+silence.
 """
 
 from __future__ import annotations
@@ -143,7 +144,8 @@ def from_dict(
         The configuration.
 
     Raises:
-        IdiolectError: A key is unknown (the closest known one is named) or a value has a wrong type.
+        IdiolectError: A key is unknown (the closest known one is named) or a value has a wrong
+            type.
     """
     hints = typing.get_type_hints(kind)
     where = f" in {source}" if source else ""

@@ -1,4 +1,5 @@
-"""Building blocks: style-adaptive norm, relative attention, feed-forward-transformer block, alignment.
+"""Building blocks: style-adaptive norm, relative attention, feed-forward-transformer block,
+alignment.
 
 Shapes: B batch, T motion frames, N speech frames (50 Hz), D features, H heads, S style condition.
 Masks are boolean, True on real frames; padding never reaches a real frame.
@@ -46,13 +47,11 @@ class RelativeAttention(nn.Module):
     """Self-attention with learned relative keys and values (Shaw et al. 2018, eqs. 3-5).
 
     Offsets between frames are clipped at ±max_relative, so any length works. With `reach` a frame
-    attends only to that many frames on each side: then a window of a long clip gives exactly what the
-    whole would, as soon as its margin covers the stack's reach.
+    attends only to that many frames on each side: then a window of a long clip gives exactly what
+    the whole would, as soon as its margin covers the stack's reach.
     """
 
-    def __init__(
-        self, width: int, heads: int, reach: int, max_relative: int, dropout: float
-    ) -> None:
+    def __init__(self, width: int, heads: int, reach: int, max_relative: int) -> None:
         super().__init__()
         if width % heads:
             raise IdiolectError(
@@ -69,7 +68,6 @@ class RelativeAttention(nn.Module):
         # One table for all heads, row r for the offset r - clip.
         self.relative_keys = nn.Parameter(torch.randn(2 * self.clip + 1, size) * size**-0.5)
         self.relative_values = nn.Parameter(torch.randn(2 * self.clip + 1, size) * size**-0.5)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Attend within `x` (B, T, D); `mask` (B, T) is True on real frames."""
@@ -90,7 +88,7 @@ class RelativeAttention(nn.Module):
             allowed = allowed & (offset.abs() <= self.reach)
         # A padded query may have no allowed key: it gets an even spread instead of NaN.
         scores = (scores * size**-0.5).masked_fill(~allowed, torch.finfo(scores.dtype).min)
-        weights = self.dropout(scores.softmax(dim=-1))
+        weights = scores.softmax(dim=-1)
         per_row = torch.zeros(
             *weights.shape[:-1], 2 * self.clip + 1, dtype=weights.dtype, device=x.device
         ).scatter_add(-1, row, weights)  # (B, H, T, R): attention by offset
@@ -99,14 +97,14 @@ class RelativeAttention(nn.Module):
 
 
 class AdaptiveBlock(nn.Module):
-    """Feed-forward-transformer block with style-adaptive norms (Meta-StyleSpeech; PSE section 3)."""
+    """Feed-forward-transformer block with style-adaptive norms (Meta-StyleSpeech; PSE section
+    3).
+    """
 
     def __init__(self, config: BlockConfig, condition: int) -> None:
         super().__init__()
         width, kernel = config.width, config.kernel
-        self.attention = RelativeAttention(
-            width, config.heads, config.reach, config.max_relative, config.dropout
-        )
+        self.attention = RelativeAttention(width, config.heads, config.reach, config.max_relative)
         self.attention_norm = StyleAdaptiveNorm(width, condition)
         self.widen = nn.Conv1d(width, config.hidden, kernel, padding=kernel // 2)
         self.narrow = nn.Conv1d(config.hidden, width, 1)
@@ -147,9 +145,9 @@ class AdaptiveStack(nn.Module):
 class Alignment(nn.Module):
     """Brings 50 Hz features to the motion's frame rate: repeat r times, convolve with stride s.
 
-    fps / 50 = r / s; Mimic's own case is 25 fps with r 1, s 2, kernel 15, padding 7. Output frame i is
-    centred on feature i·50/fps. The number of output frames is given, and the input is padded with
-    zeros or trimmed to fit it, so that lengths never drift apart.
+    fps / 50 = r / s; Mimic's own case is 25 fps with r 1, s 2, kernel 15, padding 7. Output frame i
+    is centred on feature i·50/fps. The number of output frames is given, and the input is padded
+    with zeros or trimmed to fit it, so that lengths never drift apart.
     """
 
     def __init__(self, width: int, fps: float) -> None:
@@ -158,7 +156,7 @@ class Alignment(nn.Module):
         if ratio <= 0 or abs(float(ratio) * SPEECH_RATE_HZ - fps) > 1e-6 or ratio.numerator > 12:
             raise IdiolectError(
                 f"the model cannot work at {fps:g} frames a second",
-                hint="Use 24, 25, 30, 50 or 60; motion is resampled to the scene's rate afterwards.",
+                hint="Use 24, 25, 30, 50 or 60; motion is resampled to the scene's afterwards.",
                 code="config_invalid",
                 setting="motion.fps",
             )

@@ -105,9 +105,7 @@ class IdiolectModel(nn.Module):
             embedded = self.emotion_embedding(emotion)
             embedded = self._drop(embedded, self.null_emotion, self.config.emotion.null_chance)
         frames = max(style.shape[1], embedded.shape[1])
-        return torch.cat(
-            [style.expand(-1, frames, -1), embedded.expand(-1, frames, -1)], dim=-1
-        )
+        return torch.cat([style.expand(-1, frames, -1), embedded.expand(-1, frames, -1)], dim=-1)
 
     def _drop(self, condition: Tensor, null: Tensor, chance: float) -> Tensor:
         """In training, replace whole clips' conditions by the null token now and then."""

@@ -275,11 +275,14 @@ def _mouth(
     _set(weights, "mouthRollLower", 0.16 * press + 0.50 * bite * free * awake)
     _set(weights, "mouthShrugLower", 0.15 * press + 0.12 * bite * free * awake)
     _set(weights, "tongueOut", 0.30 * tongue * free * awake)
-    _set(weights, "jawForward", (style.jaw_forward * awake + 0.25 * protrude).clip(0.0, 1.0))
+    _set(
+        weights, "jawForward", (style.jaw_forward * awake + 0.25 * protrude) * (1.0 - 0.7 * closure)
+    )
     shift = style.mouth_shift * (0.4 + 0.6 * awake)
     _set(weights, "mouthLeft", np.maximum(shift, 0.0))
     _set(weights, "mouthRight", np.maximum(-shift, 0.0))
-    _pair(weights, "noseSneer", np.full_like(jaw, style.sneer), style)
+    # A raised nose wing lifts the upper lip: it eases off in pauses and lets go for a closure.
+    _pair(weights, "noseSneer", style.sneer * (0.3 + 0.7 * awake) * (1.0 - 0.85 * closure), style)
     _pair(weights, "cheekSquint", 0.7 * style.smile + 0.10 * stretched, style)
 
 

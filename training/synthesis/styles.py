@@ -121,7 +121,7 @@ _HABITS: dict[str, float] = {
     "frown": 0.3,
     "purse": 0.25,
     "squint": 0.35,
-    "sneer": 0.3,
+    "sneer": 0.16,
     "brow_raise": 0.4,
     "brow_lower": 0.45,
     "jaw_forward": 0.25,

@@ -1,0 +1,1 @@
+"""The networks: speech backbones, style encoder, decoders."""

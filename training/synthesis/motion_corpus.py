@@ -1,0 +1,219 @@
+"""A corpus of speech with motion, from speech whose phones are known and the procedural animator.
+
+    python -m training.synthesis.motion_corpus --speech SHARDS --out DIR
+
+reads the shards of `training.synthesis.speech_corpus`, gives every stretch of speech to one of many
+sampled speaking styles, roughens the sound as microphones and rooms do, and animates the phones.
+The result is in the form that `training.corpus` reads, like a corpus of captured performance.
+
+Identities: `style-0000` … have sampled styles; `ready-NAME` are the ready-made ones, from whose
+clips the bundle takes their style codes; those of the validation split are styles never trained on,
+spoken by voices never trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from core.audio import SAMPLE_RATE_HZ
+from core.errors import IdiolectError
+from core.files import atomic_path
+from core.model.speech import prosody
+from core.motion import ARKIT_CHANNELS, frame_count
+from core.phones import PHONE_INDEX, PHONES, SILENCE
+from training.corpus import UNKNOWN_PHONE, CorpusWriter
+from training.synthesis.animator import Segment, animate_phones
+from training.synthesis.roughen import roughen
+from training.synthesis.speech_corpus import Shard
+from training.synthesis.styles import READY_MADE, SpeakingStyle, sample_style, vary_style
+
+log = logging.getLogger(__name__)
+
+FPS = 50.0
+LABEL_RATE_HZ = 100
+SHORTEST_S = 2.0
+LONGEST_S = 10.0
+READY_CLIPS = 10
+MUTED_SHARE = 0.12
+"""Share of clips with a stretch muted: what makes no sound must not move the mouth."""
+WORDLESS_SHARE = 0.03
+"""Share of clips that are noise only."""
+
+
+class Piece(NamedTuple):
+    """A stretch of speech whose phones are all known.
+
+    Attributes:
+        name: For the index.
+        split: "train" or "valid".
+        samples: (S,) level-normalised, 16 kHz.
+        labels: (L,) phone indices at 100 Hz.
+    """
+
+    name: str
+    split: str
+    samples: np.ndarray
+    labels: np.ndarray
+
+
+def pieces_of(shard: Shard) -> Iterator[Piece]:
+    """Cut a shard's clips at phones that are not known, and to at most `LONGEST_S`."""
+    hop = SAMPLE_RATE_HZ // LABEL_RATE_HZ
+    for clip in shard.clips:
+        samples, labels = shard.samples(clip), shard.labels(clip)
+        for first, last in _known_stretches(labels):
+            yield Piece(
+                f"{shard.folder.name}/{clip.name}@{first}",
+                clip.split,
+                samples[first * hop : last * hop],
+                labels[first:last],
+            )
+
+
+def segments_of(labels: np.ndarray) -> list[Segment]:
+    """Runs of equal labels (L,) at 100 Hz as segments in seconds."""
+    bounds = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
+    return [
+        Segment(PHONES[int(labels[first])], first / LABEL_RATE_HZ, last / LABEL_RATE_HZ)
+        for first, last in itertools.pairwise(bounds)
+    ]
+
+
+def perform(
+    piece: Piece, style: SpeakingStyle, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One performance of a piece in a style.
+
+    Returns:
+        Roughened samples (S,), motion (T, 52) at `FPS`, phone indices (T,) at its frames.
+    """
+    samples, labels = piece.samples.copy(), piece.labels.copy()
+    chance = rng.random()
+    if chance < WORDLESS_SHARE:
+        samples[:] = 0.0
+        labels[:] = PHONE_INDEX[SILENCE]
+    elif chance < WORDLESS_SHARE + MUTED_SHARE:
+        _mute(samples, labels, rng)
+    duration_s = len(samples) / SAMPLE_RATE_HZ
+    # The clean sound moves the face; the model has to see through the noise.
+    voice = prosody(torch.from_numpy(samples)[None])[0].numpy()
+    motion = animate_phones(
+        segments_of(labels), voice, vary_style(style, rng), fps=FPS, duration_s=duration_s, rng=rng
+    )
+    at = (np.arange(frame_count(duration_s, FPS)) / FPS * LABEL_RATE_HZ).round().astype(int)
+    phones = labels[at.clip(0, len(labels) - 1)]
+    return roughen(samples, rng), motion.weights, phones
+
+
+def make_corpus(
+    shards: list[Shard], out: Path, identities: int, takes: dict[str, int], seed: int
+) -> None:
+    """Write the corpus.
+
+    Args:
+        shards: Speech with phones.
+        out: Folder to write.
+        identities: Number of sampled styles in the training split.
+        takes: How often each shard's pieces are performed, by shard name (1 where not given).
+        seed: Everything random follows from it.
+    """
+    rng = np.random.default_rng(seed)
+    pieces: dict[str, list[Piece]] = {"train": [], "valid": []}
+    for shard in shards:
+        for piece in pieces_of(shard):
+            repeats = takes.get(shard.folder.name, 1) if piece.split == "train" else 1
+            pieces[piece.split] += [piece] * repeats
+    writer = CorpusWriter(out, ARKIT_CHANNELS, FPS, "arkit")
+    styles: dict[str, SpeakingStyle] = {}
+    plans: list[tuple[str, str, Piece]] = []
+    for split, count in (("train", identities), ("valid", max(2, len(pieces["valid"]) // 6))):
+        order = rng.permutation(len(pieces[split]))
+        for place, index in enumerate(order):
+            name = f"{'style' if split == 'train' else 'stranger'}-{place % count:04d}"
+            plans.append((name, split, pieces[split][int(index)]))
+    for name in READY_MADE:
+        chosen = rng.choice(len(pieces["train"]), min(READY_CLIPS, len(pieces["train"])), False)
+        plans += [(f"ready-{name}", "train", pieces["train"][int(i)]) for i in chosen]
+    for name, split, piece in tqdm(plans, desc="performances", mininterval=2.0):
+        if name not in styles:
+            ready = name.removeprefix("ready-")
+            styles[name] = READY_MADE[ready] if ready in READY_MADE else sample_style(rng)
+        samples, motion, phones = perform(piece, styles[name], rng)
+        writer.add(piece.name, name, split, samples, motion, phones)
+    writer.close()
+    with atomic_path(out / "styles.json") as path:
+        path.write_text(json.dumps({name: asdict(style) for name, style in styles.items()}))
+    hours = sum(entry.frames for entry in writer.entries) / FPS / 3600
+    log.info("%s: %d clips, %.2f hours, %d styles", out, len(plans), hours, len(styles))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--speech", type=Path, required=True, help="folder of speech shards")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--identities", type=int, default=600, help="sampled speaking styles")
+    parser.add_argument(
+        "--takes",
+        nargs="*",
+        default=["exact=3", "prompt=1", "recognised=2"],
+        metavar="SHARD=N",
+        help="how often each shard is performed (default: real speech more often than synthetic)",
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    try:
+        takes = {name: int(count) for name, _, count in (t.partition("=") for t in options.takes)}
+        folders = sorted(path.parent for path in options.speech.glob("*/clips.json"))
+        if not folders:
+            raise IdiolectError(
+                f"there are no speech shards in {options.speech}",
+                hint="Make them with python -m training.synthesis.speech_corpus.",
+                code="corpus_missing",
+                setting="--speech",
+            )
+        shards = [Shard(folder) for folder in folders if takes.get(folder.name, 1) > 0]
+        make_corpus(shards, options.out, options.identities, takes, options.seed)
+    except IdiolectError as error:
+        print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _known_stretches(labels: np.ndarray) -> list[tuple[int, int]]:
+    """Bounds of the stretches without unknown phones, long ones cut at their quietest places."""
+    known = np.concatenate([[False], labels != UNKNOWN_PHONE, [False]])
+    edges = np.flatnonzero(np.diff(known.astype(int)))
+    stretches = []
+    for first, last in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        parts = -(-(last - first) // round(LONGEST_S * LABEL_RATE_HZ))
+        cuts = np.linspace(first, last, parts + 1).round().astype(int).tolist()
+        stretches += list(itertools.pairwise(cuts))
+    return [(a, b) for a, b in stretches if b - a >= SHORTEST_S * LABEL_RATE_HZ]
+
+
+def _mute(samples: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> None:
+    """Silence a stretch of half a second to a second and a half, in place."""
+    length = int(rng.integers(50, 150))
+    start = int(rng.integers(0, max(1, len(labels) - length)))
+    hop = SAMPLE_RATE_HZ // LABEL_RATE_HZ
+    samples[start * hop : (start + length) * hop] = 0.0
+    labels[start : start + length] = PHONE_INDEX[SILENCE]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""Train the model on a corpus.
+
+    python -m training.train --config training/configs/idiolect.toml --corpus DIR --out RUN \
+        [--set optim.steps=4000] [--set backbone_weights=PATH]
+
+A run is a folder: `config.toml` (resolved), `state.safetensors` (everything resuming needs) and
+`model.safetensors` (the averaged weights with the backbone, ready for `core.animate --checkpoint`).
+Both are replaced as wholes, so a run never leaves a file that cannot be loaded. Started again with
+the same folder, the run goes on where it was, as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from core.checkpoint import load_checkpoint, save_checkpoint
+from core.errors import IdiolectError
+from core.files import atomic_path
+from core.learning.losses import LossWeights
+from core.learning.trainer import OptimConfig, Trainer
+from core.model.backbones import BackboneConfig, build_backbone, track_sizes
+from core.model.config import ModelConfig, dump_toml, from_dict, load_toml, to_dict
+from core.model.model import IdiolectModel
+from core.model.speech import SpeechBackbone
+from training.backbone import load_backbone as read_backbone
+from training.corpus import Corpus, CorpusBatches, DataConfig
+from training.face_measures import face_measures
+from training.features import corpus_features
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training run."""
+
+    name: str = "idiolect"
+    """Name of the model, as users see it."""
+    seed: int = 1
+    """Everything random follows from it."""
+    threads: int = 2
+    """CPU threads."""
+    backbone_weights: str = ""
+    """Checkpoint of the compact backbone (`training.backbone`); its sizes are taken from it."""
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    """The speech backbone, frozen while the decoder learns."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """Sizes of the model."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """How batches are drawn."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """How the weights move."""
+    loss: LossWeights = field(default_factory=LossWeights)
+    """Weight of each loss term; 0 is its ablation."""
+
+
+def train(
+    config: TrainConfig,
+    corpus_folder: Path,
+    out: Path,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Path:
+    """Train, or go on training.
+
+    Args:
+        config: The run.
+        corpus_folder: A corpus (`training.corpus`).
+        out: Folder of the run.
+        progress: Called with (stage, done, total).
+
+    Returns:
+        Path of the finished `model.safetensors`.
+
+    Raises:
+        IdiolectError: Corpus, configuration or an earlier run in `out` do not fit.
+    """
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    corpus = Corpus(corpus_folder)
+    backbone, backbone_config = load_backbone(config)
+    features = corpus_features(corpus, backbone, progress)
+    model = IdiolectModel(config.model, track_sizes(backbone, config.model.speech))
+    batches = CorpusBatches(corpus, features, config.model, config.data, config.seed)
+    face = face_measures(corpus.space, corpus.channels)
+    trainer = Trainer(model, batches, face, config.optim, config.loss, config.seed)
+    resolved = to_dict(config)
+    state_path, model_path = out / "state.safetensors", out / "model.safetensors"
+    if state_path.exists():
+        state = load_checkpoint(state_path)
+        _check_same_model(state.config, resolved, state_path)
+        trainer.load_state(state)
+        log.info("going on at step %d", trainer.step)
+    with atomic_path(out / "config.toml") as path:
+        path.write_text(dump_toml(config), encoding="utf-8")
+
+    def save(trainer: Trainer) -> None:
+        trainer.save_state(state_path, resolved)
+        measured = trainer.validate()
+        facts = {"name": config.name, "steps": trainer.step, "validation": measured}
+        save_model(model_path, trainer.average, config.model, backbone, backbone_config, facts)
+        line = "  ".join(f"{name} {value:.4f}" for name, value in measured.items())
+        log.info("saved at step %d; validation: %s", trainer.step, line)
+
+    trainer.run(save, progress)
+    return model_path
+
+
+def load_backbone(config: TrainConfig) -> tuple[SpeechBackbone, BackboneConfig]:
+    """The frozen backbone with its weights, and its configuration."""
+    settings = config.backbone
+    if not config.backbone_weights:
+        if settings.kind == "compact":
+            raise IdiolectError(
+                "the compact speech backbone has no weights yet",
+                hint="Train one with training.backbone and give it: --set backbone_weights=FILE",
+                code="backbone_missing",
+                setting="backbone_weights",
+            )
+        return build_backbone(settings).eval(), settings
+    path = Path(config.backbone_weights)
+    sizes = load_checkpoint(path).config.get("backbone", {})
+    return read_backbone(path), from_dict(BackboneConfig, sizes, source=str(path))
+
+
+def save_model(
+    path: Path,
+    weights: dict[str, torch.Tensor],
+    model: ModelConfig,
+    backbone: SpeechBackbone,
+    backbone_config: BackboneConfig,
+    facts: dict[str, Any],
+    *,
+    styles: dict[str, torch.Tensor] | None = None,
+    half: bool = False,
+) -> None:
+    """Write a checkpoint that `core.animator.Animator` opens.
+
+    Args:
+        path: File to write.
+        weights: The model's state.
+        model: Its configuration.
+        backbone: The backbone; a compact one's weights go into the file.
+        backbone_config: Its configuration.
+        facts: Metadata.
+        styles: Ready-made style codes by name.
+        half: Store as float16.
+    """
+    tensors = {f"model.{name}": value for name, value in weights.items()}
+    if backbone_config.kind == "compact":
+        tensors |= {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
+    tensors |= {f"styles.{name}": value for name, value in (styles or {}).items()}
+    config = {"model": to_dict(model), "backbone": to_dict(backbone_config)}
+    save_checkpoint(path, tensors, config, facts, half=half)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--config", type=Path, required=True, help="training/configs/*.toml")
+    parser.add_argument("--corpus", type=Path, required=True, help="corpus folder")
+    parser.add_argument("--out", type=Path, help="folder of the run (default: out/runs/NAME)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change a setting, for example --set optim.learning_rate=1e-4",
+    )
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    try:
+        config = load_toml(TrainConfig, options.config, options.overrides)
+        out = options.out or Path("out/runs") / config.name
+        path = train(config, options.corpus, out, _Bars())
+    except IdiolectError as error:
+        print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; start again with the same --out to go on", file=sys.stderr)
+        return 130
+    print(path)
+    return 0
+
+
+class _Bars:
+    """A progress bar for each stage."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] | None = None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if self._bar is None or self._bar.desc != stage:
+            self._bar = tqdm(total=total, desc=stage, mininterval=5.0)
+            self._bar.desc = stage
+        self._bar.update(done - self._bar.n)
+
+
+def _check_same_model(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
+    for part in ("model", "data", "seed"):
+        if found.get(part) != wanted[part]:
+            raise IdiolectError(
+                f"{path} belongs to a run with another '{part}' configuration",
+                hint="Give another --out, or the configuration that the run was started with.",
+                code="run_mismatch",
+                setting="--out",
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
