@@ -200,7 +200,7 @@ def worker_python(*extra: str) -> Path:
     python = find_python(TORCH_PYTHON) or Path(sys.executable)
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     requirements = [line.split("#")[0].strip() for line in lines]
-    options = addon_module("environment").torch_index_options()
+    options = addon_module("worker.packages").torch_index_options()
     return make_venv("worker", python, [r for r in requirements if r] + list(extra), options)
 
 
