@@ -1,7 +1,7 @@
 """Heads and characters: meshes from the worker's arrays, and which speech keys a mesh has.
 
-Convention: the worker's faces are in metres, x to the subject's left, y up, z to the front;
-Blender's are z up and look along -y. ``to_blender`` and ``to_face`` are the only bridge.
+Convention: the worker's head is in metres, x to the subject's left, y up, z to the front. Blender's
+z is up, and faces look along -y. ``to_blender`` is the only bridge.
 
 Shapes: V vertices, F faces, K shape keys.
 """
@@ -39,6 +39,9 @@ ARKIT_KEYS = (
 
 _BY_PLAIN_NAME = {name.lower(): name for name in ARKIT_KEYS}
 _SIDES = {"l": "left", "r": "right"}
+
+_SKIN_DEPTH_M = 0.006
+"""How far light travels in skin, at most."""
 
 Array = npt.NDArray[Any]
 
@@ -107,11 +110,6 @@ def to_blender(points: Array) -> Array:
     return np.stack([points[..., 0], -points[..., 2], points[..., 1]], axis=-1)
 
 
-def to_face(points: Array) -> Array:
-    """(…, 3) from Blender's axes to the worker's."""
-    return np.stack([points[..., 0], points[..., 2], -points[..., 1]], axis=-1)
-
-
 def build_head(face_file: Path, name: str) -> bpy.types.Object:
     """Make a mesh object, not yet in any scene, from the worker's ``face`` arrays.
 
@@ -171,7 +169,7 @@ def add_keys(mesh_object: bpy.types.Object, names: list[str], offsets: Array) ->
 
 
 def read_keys(face_file: Path) -> tuple[list[str], Array]:
-    """Names and offsets (K, V, 3), in the worker's axes, of the speech keys in a face file.
+    """Names and offsets (K, V, 3) of the speech keys in a face file, in the axes that it is in.
 
     Raises:
         WorkerError: if the file is not what the worker promises.
@@ -231,14 +229,13 @@ def _fill_mesh(mesh: bpy.types.Mesh, vertices: Array, faces: Array) -> None:
 def _set_materials(mesh: bpy.types.Mesh, arrays: dict[str, Array]) -> None:
     names = [str(name) for name in arrays.get("material_names", np.empty(0, str)).tolist()]
     for index, name in enumerate(names):
-        mesh.materials.append(
-            _material(name, arrays["material_rgba"][index], arrays["material_roughness"][index])
-        )
+        look = [arrays[f"material_{what}"][index] for what in ("rgba", "roughness", "subsurface")]
+        mesh.materials.append(_material(name, *look))
     if names:
         mesh.polygons.foreach_set("material_index", arrays["material_index"].astype(np.int32))
 
 
-def _material(name: str, rgba: Array, roughness: float) -> bpy.types.Material:
+def _material(name: str, rgba: Array, roughness: float, subsurface: float) -> bpy.types.Material:
     material = bpy.data.materials.new(name)
     material.diffuse_color = [float(value) for value in rgba]  # what Solid shading shows
     material.roughness = float(roughness)
@@ -247,6 +244,8 @@ def _material(name: str, rgba: Array, roughness: float) -> bpy.types.Material:
     shader = next(n for n in material.node_tree.nodes if n.bl_idname == "ShaderNodeBsdfPrincipled")
     shader.inputs["Base Color"].default_value = [float(value) for value in rgba]
     shader.inputs["Roughness"].default_value = float(roughness)
+    shader.inputs["Subsurface Weight"].default_value = float(subsurface)
+    shader.inputs["Subsurface Scale"].default_value = _SKIN_DEPTH_M
     return material
 
 

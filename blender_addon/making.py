@@ -62,7 +62,8 @@ def speech_keys(settings: WorkerSettings, target: bpy.types.Object | None) -> jo
             setting="character",
         )
     wanted, at_rest = job.DataRef.to(target), character.basis_of(target)
-    arrays = {"vertices": character.to_face(at_rest), "faces": character.triangles_of(target)}
+    # In the mesh's own axes and unit: the worker finds out how it stands, and answers likewise.
+    arrays = {"vertices": at_rest, "faces": character.triangles_of(target)}
     client = get_client(settings)
     with tempfile.TemporaryDirectory(prefix="idiolect-") as folder:
         mesh, output = Path(folder) / "mesh.npz", Path(folder) / "keys.npz"
@@ -78,7 +79,7 @@ def speech_keys(settings: WorkerSettings, target: bpy.types.Object | None) -> jo
             hint="Nothing was added. Press again.",
             code="data_gone",
         )
-    added = character.add_keys(target, names, character.to_blender(offsets))
+    added = character.add_keys(target, names, offsets)
     return job.Outcome(f"Added {len(added)} speech keys to “{target.name}”")
 
 

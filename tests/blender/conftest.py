@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = ROOT.parent / "shared"
 
 if find_spec("bpy") is None:
     collect_ignore_glob = ["test_*.py"]
@@ -24,6 +23,8 @@ else:
     # Before the first import of bpy: nobody's preferences, nobody's add-ons.
     os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="idiolect-test-profile-")
     sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+    # The worker's own environment, if this machine has one, is not what is tested here.
+    os.environ["IDIOLECT_DATA"] = tempfile.mkdtemp(prefix="idiolect-test-data-")
 
 
 @pytest.fixture(scope="session")
@@ -53,11 +54,3 @@ def worker() -> None:
     """Tests that ask for it talk to the real worker."""
     if not os.environ.get("IDIOLECT_PYTHON"):
         pytest.skip("IDIOLECT_PYTHON names no Python with PyTorch")
-
-
-@pytest.fixture
-def shared() -> Path:
-    """Recordings and meshes that lie beside a developer's checkout."""
-    if not SHARED.is_dir():
-        pytest.skip("no ../shared beside this checkout")
-    return SHARED
