@@ -3,11 +3,15 @@
 A corpus is a folder:
 
 - `corpus.json`: format, motion space, channels and fps, and one entry a clip (name, identity,
-  split, frames, samples), in the order in which the clips lie in the arrays;
+  split, frames, samples), in the order in which the clips lie in the arrays; splits are "train",
+  "valid" and "test";
 - `motion.npy`: (ΣT, C) float16, all clips end to end;
 - `samples.npy`: (ΣS,) int16, 16 kHz mono speech, each clip's level already normalised
   (`core.audio.speech_gain`) and then scaled by `SAMPLE_SCALE`;
-- `phones.npy`: (ΣT,) uint8 index into `core.phones.PHONES` at each motion frame, 255 = unknown.
+- `phones.npy`: (ΣT,) uint8 index into `core.phones.PHONES` at each motion frame, 255 = unknown;
+- `emotion.npy`: (ΣT,) uint8 index into `core.emotions.EMOTIONS`, 255 = unknown (may be absent);
+- `templates.npy`: in the space "vertices", (I, V, 3) float32 metres, the faces at rest of the
+  identities that `corpus.json` lists as "templates".
 
 What the speech backbone hears in it is computed once and kept beside it (`training.features`).
 """
@@ -29,11 +33,13 @@ from core.learning.batch import Batch
 from core.model.config import ModelConfig
 from core.model.decoder import SpeechTracks
 from core.phones import PHONE_INDEX, SILENCE
+from training.growing_array import GrowingArray
 
 FORMAT = "idiolect-corpus-1"
 SAMPLE_SCALE = 8000.0
 """int16 units of a sample of 1.0: active speech has an RMS of 0.1, so peaks are far from 32767."""
 UNKNOWN_PHONE = 255
+UNKNOWN_EMOTION = 255
 
 
 @dataclass(frozen=True)
@@ -48,15 +54,31 @@ class ClipEntry:
 
 
 class CorpusWriter:
-    """Collects clips and writes the folder."""
+    """Writes a corpus clip by clip, in constant memory.
+
+    Nothing under the corpus' own names changes before `close`. As a context manager it closes at
+    the end, or discards everything when the block raises.
+    """
 
     def __init__(self, folder: Path, channels: tuple[str, ...], fps: float, space: str) -> None:
         self.folder = Path(folder)
         self.header = {"format": FORMAT, "space": space, "channels": list(channels), "fps": fps}
         self.entries: list[ClipEntry] = []
-        self._motion: list[np.ndarray] = []
-        self._samples: list[np.ndarray] = []
-        self._phones: list[np.ndarray] = []
+        self._templates: dict[str, np.ndarray] = {}
+        self._motion = GrowingArray(self.folder / "motion.npy", "<f2", (len(channels),))
+        self._samples = GrowingArray(self.folder / "samples.npy", "<i2")
+        self._phones = GrowingArray(self.folder / "phones.npy", "u1")
+        self._emotion = GrowingArray(self.folder / "emotion.npy", "u1")
+        self._arrays = (self._motion, self._samples, self._phones, self._emotion)
+
+    def __enter__(self) -> CorpusWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
 
     def add(
         self,
@@ -66,27 +88,49 @@ class CorpusWriter:
         samples: np.ndarray,
         motion: np.ndarray,
         phones: np.ndarray,
+        emotion: np.ndarray | None = None,
+        template: np.ndarray | None = None,
     ) -> None:
-        """Add a clip: level-normalised samples (S,), motion (T, C), phone indices (T,)."""
+        """Add a clip.
+
+        Args:
+            name: For the index.
+            identity: Who performs.
+            split: "train", "valid" or "test".
+            samples: Level-normalised samples (S,).
+            motion: Motion (T, C).
+            phones: Phone indices (T,).
+            emotion: Emotion indices (T,); unknown where not given.
+            template: The identity's face at rest (V, 3), metres; the first one given counts.
+        """
         self.entries.append(ClipEntry(name, identity, split, len(motion), len(samples)))
         self._motion.append(motion.astype(np.float16))
         self._samples.append((samples * SAMPLE_SCALE).clip(-32767, 32767).astype(np.int16))
         self._phones.append(phones.astype(np.uint8))
+        if emotion is None:
+            emotion = np.full(len(motion), UNKNOWN_EMOTION)
+        self._emotion.append(emotion.astype(np.uint8))
+        if template is not None:
+            self._templates.setdefault(identity, template.astype(np.float32))
 
     def close(self) -> None:
-        """Write the folder; `corpus.json` comes last, so a half-written corpus is not taken for
+        """Finish the folder; `corpus.json` comes last, so a half-written corpus is not taken for
         one.
         """
-        for name, parts in (
-            ("motion", self._motion),
-            ("samples", self._samples),
-            ("phones", self._phones),
-        ):
-            with atomic_path(self.folder / f"{name}.npy") as path:
-                np.save(path, np.concatenate(parts), allow_pickle=False)
+        for array in self._arrays:
+            array.close()
+        if self._templates:
+            self.header["templates"] = list(self._templates)
+            with atomic_path(self.folder / "templates.npy") as path:
+                np.save(path, np.stack(list(self._templates.values())), allow_pickle=False)
         with atomic_path(self.folder / "corpus.json") as path:
             clips = [asdict(entry) for entry in self.entries]
             path.write_text(json.dumps({**self.header, "clips": clips}), encoding="utf-8")
+
+    def discard(self) -> None:
+        """Forget everything that was added."""
+        for array in self._arrays:
+            array.discard()
 
 
 class Corpus:
@@ -124,6 +168,12 @@ class Corpus:
         self.motion = self._open("motion", (int(self.frame_offsets[-1]), len(self.channels)))
         self.samples = self._open("samples", (int(self.sample_offsets[-1]),))
         self.phones = self._open("phones", (int(self.frame_offsets[-1]),))
+        has_emotion = (self.folder / "emotion.npy").exists()  # older corpora have none
+        self.emotion = self._open("emotion", self.phones.shape) if has_emotion else None
+        self._templates: dict[str, np.ndarray] = {}
+        if names := header.get("templates"):
+            shape = (len(names), len(self.channels) // 3, 3)
+            self._templates = dict(zip(names, self._open("templates", shape), strict=True))
 
     def clip_motion(self, index: int) -> np.ndarray:
         """Motion (T, C) float32 of a clip."""
@@ -139,6 +189,45 @@ class Corpus:
         """Phone indices (T,) of a clip at the motion's frames."""
         first, last = self.frame_offsets[index : index + 2]
         return np.asarray(self.phones[first:last])
+
+    def clip_emotion(self, index: int) -> np.ndarray:
+        """Emotion indices (T,) of a clip at the motion's frames, or UNKNOWN_EMOTION."""
+        first, last = self.frame_offsets[index : index + 2]
+        if self.emotion is None:
+            return np.full(last - first, UNKNOWN_EMOTION, np.uint8)
+        return np.asarray(self.emotion[first:last])
+
+    def template(self, identity: str) -> np.ndarray | None:
+        """The face at rest (V, 3) of an identity, metres, in the space "vertices"."""
+        return self._templates.get(identity)
+
+    def select(self, split: str) -> list[int]:
+        """Clips of a split: "train", "valid", "test", or a part of the test split.
+
+        Mimic's Test-A, "test-a" here, are test clips of people who are also in the training split,
+        Test-B, "test-b", those of people who are not.
+
+        Raises:
+            IdiolectError: There is no such split, or it is empty.
+        """
+        seen = {clip.identity for clip in self.clips if clip.split == "train"}
+        parts = {"test-a": ("test", (True,)), "test-b": ("test", (False,))}
+        base, wanted = parts.get(split, (split, (True, False)))
+        chosen = [
+            index
+            for index, clip in enumerate(self.clips)
+            if clip.split == base and (clip.identity in seen) in wanted
+        ]
+        if not chosen:
+            found = ", ".join(sorted({clip.split for clip in self.clips}))
+            raise IdiolectError(
+                f"{self.folder}: there are no clips in the split {split}; it has {found}",
+                hint="Choose one of train, valid, test, test-a (people known from training) and "
+                "test-b (others).",
+                code="split_empty",
+                setting="--split",
+            )
+        return chosen
 
     def _open(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         path = self.folder / f"{name}.npy"
@@ -218,9 +307,7 @@ class CorpusBatches:
         _check_fits(corpus, model)
         self.corpus, self.features = corpus, features
         self.model, self.data, self.seed = model, data, seed
-        self._by_identity = {
-            split: _group(corpus, split == "train") for split in ("train", "valid")
-        }
+        self._by_identity = {split: _group(corpus, split) for split in ("train", "valid")}
         names = sorted(self._by_identity["train"])
         if not names:
             raise IdiolectError(
@@ -304,11 +391,11 @@ def _check_fits(corpus: Corpus, model: ModelConfig) -> None:
             )
 
 
-def _group(corpus: Corpus, train: bool) -> dict[str, list[int]]:
-    """Clips of each identity with at least two, of the training or the validation split."""
+def _group(corpus: Corpus, split: str) -> dict[str, list[int]]:
+    """Clips of each identity with at least two in a split."""
     groups: dict[str, list[int]] = {}
     for index, clip in enumerate(corpus.clips):
-        if (clip.split == "train") == train:
+        if clip.split == split:
             groups.setdefault(clip.identity, []).append(index)
     return {name: clips for name, clips in groups.items() if len(clips) > 1}
 
