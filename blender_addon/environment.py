@@ -160,6 +160,7 @@ def set_up(
                 run.command([base, "-I", "-m", "venv", making], "The environment cannot be made")
                 python = _python_in(making)
                 for step in steps:
+                    run.look_at_pip(python)
                     run.pip(python, step)
                 run.stage("Checking the environment", 0.1)
                 _drop_broken_torchaudio(run, python)

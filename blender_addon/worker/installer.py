@@ -6,6 +6,7 @@ Standard library only.
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import re
 import subprocess
@@ -36,6 +37,7 @@ class Runner:
         self._log: IO[str] | None = None
         self._progress = progress
         self._cancelled = cancelled
+        self._raw_bar = False
         self._title = ""
         self._before = 0.0
         self._share = 0.0
@@ -69,12 +71,19 @@ class Runner:
         attempts = [step.arguments, step.fallback] if step.fallback else [step.arguments]
         tail: list[str] = []
         for arguments in attempts:
-            command = [str(python), "-I", "-m", "pip", *arguments]
+            bar = ["--progress-bar", "raw"] if self._raw_bar else []
+            command = [str(python), "-I", "-m", "pip", *arguments, *bar]
             code, tail = self._run(command, _PipOutput(self._within))
             if code == 0:
                 return
         if not step.optional:
             raise pip_error(tail, offline="--no-index" in step.arguments, log=str(self._log_path))
+
+    def look_at_pip(self, python: Path) -> None:
+        """Find out whether this pip can report how much of a file it has (24.1 and later)."""
+        _, tail = self._run([str(python), "-I", "-m", "pip", "--version"], None)
+        version = re.match(r"pip (\d+)\.(\d+)", tail[-1] if tail else "")
+        self._raw_bar = version is not None and (int(version[1]), int(version[2])) >= (24, 1)
 
     def command(self, command: list[Any], failure: str) -> None:
         """Run a command that has to succeed.
@@ -107,7 +116,7 @@ class Runner:
         self._log.write(f"$ {' '.join(command)}\n")
         child = process.spawn(
             command,
-            env=_pip_environment(),
+            env=_pip_environment(offline="--no-index" in command),
             stdin=subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
             cwd=self._log_path.parent,
@@ -177,9 +186,15 @@ def _drain(child: subprocess.Popen[bytes], lines: queue.SimpleQueue[str | None])
     lines.put(None)
 
 
-def _pip_environment() -> dict[str, str]:
-    """The user's own pip settings (mirror, proxy, certificates), but for where to install."""
+def _pip_environment(*, offline: bool) -> dict[str, str]:
+    """The user's own pip settings (mirror, proxy, certificates), but for where to install.
+
+    From a wheel folder they are left out altogether: what is installed is what lies there.
+    """
     env = process.clean_environment()
+    if offline:
+        env = {name: value for name, value in env.items() if not name.upper().startswith("PIP_")}
+        env["PIP_CONFIG_FILE"] = os.devnull
     for name in ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIREMENT", "PIP_CONSTRAINT"):
         env.pop(name, None)
     env.update(

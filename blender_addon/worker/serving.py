@@ -68,7 +68,9 @@ class Server:
 
     def send(self, answer: protocol.Answer) -> None:
         """Write one answer. A parent that no longer listens is no error here."""
-        line = answer.to_line()
+        self._write(answer.to_line())
+
+    def _write(self, line: bytes) -> None:
         with self._send_lock, contextlib.suppress(OSError, ValueError):
             self._answers.write(line)
             self._answers.flush()
@@ -117,19 +119,16 @@ class Server:
         try:
             if job.cancelled():
                 raise WorkerError("Cancelled.", code="cancelled")
-            answer: Result | Failure = Result(job.id, handle(job))
+            line, ending = Result(job.id, handle(job)).to_line(), "done"
         # The one place where everything is caught: a bug in a job must reach the add-on as an
         # error with its log, not as a dead worker.
         except Exception as error:
-            answer = Failure(job.id, describe(error))
+            told = describe(error)
+            line, ending = Failure(job.id, told).to_line(), told.code
         self._open.discard(job.id)
         self._cancelled.discard(job.id)
-        took = time.monotonic() - started
-        if isinstance(answer, Failure):
-            log.info("%s failed after %.2f s: %s", job.method, took, answer.error.code)
-        else:
-            log.info("%s took %.2f s", job.method, took)
-        self.send(answer)
+        log.info("%s: %s after %.2f s", job.method, ending, time.monotonic() - started)
+        self._write(line)
 
     # The other two threads.
 
