@@ -6,7 +6,7 @@ import bpy
 from bpy.props import EnumProperty, IntProperty, StringProperty
 
 from . import animation, job, making, preferences, reference
-from .properties import REFERENCE_KINDS, character_of
+from .properties import PATH_OPTIONS, REFERENCE_KINDS, character_of
 from .worker.protocol import WorkerError
 
 
@@ -89,13 +89,13 @@ class IDIOLECT_OT_animate(job.JobOperator, bpy.types.Operator):
 
     # What a script leaves out comes from the character's settings in the panel.
     character: StringProperty(name="Character", description="Empty: the panel's character")
-    speech: StringProperty(name="Speech", subtype="FILE_PATH")
+    speech: StringProperty(name="Speech", subtype="FILE_PATH", options=PATH_OPTIONS)
     start_frame: IntProperty(name="Start Frame", default=1)
     reference_kind: EnumProperty(name="Reference", items=REFERENCE_KINDS)
     style: StringProperty(name="Style")
     reference_action: StringProperty(name="Action")
     reference_mesh: StringProperty(name="Mesh")
-    reference_file: StringProperty(name="Motion File", subtype="FILE_PATH")
+    reference_file: StringProperty(name="Motion File", subtype="FILE_PATH", options=PATH_OPTIONS)
 
     @classmethod
     def disabled_reason(cls, context: bpy.types.Context) -> str:

@@ -14,6 +14,9 @@ REFERENCE_KINDS = (
     ("FILE", "File", "A motion file: .npz, LiveLink Face .csv or BEAT .json"),
 )
 
+PATH_OPTIONS = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
+"""Paths may begin with // for the .blend's folder; newer Blenders want to be told."""
+
 
 def _is_mesh(_self: object, candidate: bpy.types.Object) -> bool:
     return candidate.type == "MESH"
@@ -39,6 +42,7 @@ class IdiolectCharacter(bpy.types.PropertyGroup):
         name="Speech",
         description="What the character says: an audio file (wav, flac, mp3, ogg, m4a, …)",
         subtype="FILE_PATH",
+        options=PATH_OPTIONS,
     )
     start_frame: IntProperty(
         name="Start Frame", description="Frame at which the speech starts", default=1
@@ -69,6 +73,7 @@ class IdiolectCharacter(bpy.types.PropertyGroup):
         name="Motion File",
         description="Motion of a face: .npz, LiveLink Face .csv or BEAT .json",
         subtype="FILE_PATH",
+        options=PATH_OPTIONS,
     )
     mark: StringProperty(
         name="Mark",

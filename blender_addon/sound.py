@@ -72,13 +72,14 @@ def settle(scene: bpy.types.Scene, placed: Placed, last: int, owner: str) -> Non
     strip = placed.strip
     if strip is None:
         return
-    start = strip.frame_final_start
+    first, _ = span(strip)
     for other in [s for s in _strips(scene.sequence_editor) if s.get(OWNER) == owner]:
-        same_time = other.frame_final_start <= last and start < other.frame_final_end
-        if same_time or other.sound.filepath == strip.sound.filepath:
+        start, end = span(other)
+        if (start <= last and first < end) or other.sound.filepath == strip.sound.filepath:
             channel = other.channel
             _remove(scene, other)
             strip.channel = channel
+    strip.name = Path(strip.sound.filepath).stem
     strip[OWNER] = owner
     if placed.first_sound and scene.sync_mode == "NONE":
         scene.sync_mode = "AUDIO_SYNC"
@@ -93,6 +94,13 @@ def make_room(scene: bpy.types.Scene, first: int, last: int) -> None:
 def _strips(editor: Any) -> Any:
     """All strips of the sequencer, in the collection that also makes new ones."""
     return editor.strips if hasattr(editor, "strips") else editor.sequences
+
+
+def span(strip: Any) -> tuple[float, float]:
+    """First frame of a strip, and the frame after its last."""
+    if hasattr(strip, "left_handle"):  # from Blender 5.2 on; the other names go in 6.0
+        return strip.left_handle, strip.right_handle
+    return strip.frame_final_start, strip.frame_final_end
 
 
 def _remove(scene: bpy.types.Scene, strip: Any) -> None:

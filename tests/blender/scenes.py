@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import wave
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -90,3 +92,26 @@ def digest() -> dict[str, Any]:
     for one in bpy.data.objects:
         state[f"object {one.name}"] = str(one.idiolect.mark)
     return state
+
+
+def flac_seconds(path: Path) -> float:
+    """Length of a FLAC file, from its first block."""
+    header = path.read_bytes()[:42]
+    facts = int.from_bytes(header[18:26], "big")
+    return (facts & (1 << 36) - 1) / (facts >> 44)
+
+
+def bad_speech(kind: str, folder: Path, good: Path) -> Path:
+    """A file that is no usable speech."""
+    path = folder / f"{kind}.{'flac' if kind == 'cut' else 'wav'}"
+    if kind == "empty":
+        path.touch()
+    elif kind == "text":
+        path.write_text("these are words, and no sound " * 100)
+    elif kind == "cut":
+        path.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    elif kind in ("silent", "zero_length"):
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, 16000, 0, "NONE", ""))
+            file.writeframes(bytes(64000 if kind == "silent" else 0))
+    return path

@@ -100,5 +100,5 @@ def test_data_is_found_by_identity_and_missed_in_words() -> None:
     speaking_mesh("Hero")  # somebody else takes the old name
     assert wanted.find().name == "Renamed"
     bpy.data.objects.remove(hero)
-    with pytest.raises(WorkerError, match="Hero.*removed"):
+    with pytest.raises(WorkerError, match=r"Hero.*removed"):
         wanted.find()
