@@ -158,7 +158,7 @@ def build_rig(
         extra = np.moveaxis(data.posedirs, 2, 0)
         names += key_names("Pose", len(extra))
     else:
-        jaw = Jaw.of(data, heads)
+        jaw = JointMotion.of(data, "jaw", vertices)
         extra = np.stack([jaw.offsets(vertices, pose) for pose in JAW_KEYS.values()])
         names += tuple(JAW_KEYS)
     joints = len(JOINTS) if jaw_bone else 0
@@ -224,8 +224,8 @@ def _jaw_key_values(jaw_pose: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Jaw:
-    """How FLAME's jaw joint moves a mesh.
+class JointMotion:
+    """How one of FLAME's outer joints (jaw, eyes) moves a mesh while the others rest.
 
     Attributes:
         joint: (3,) metres.
@@ -238,20 +238,24 @@ class Jaw:
     correctives: np.ndarray
 
     @classmethod
-    def of(cls, data: FlameData, joints: np.ndarray) -> Jaw:
-        """The jaw of a model whose joints (J, 3) stand where the neutral face puts them."""
-        first = 9 * (JAW_JOINT - 1)  # the root has no correctives
-        correctives = data.posedirs[:, :, first : first + 9]
-        return cls(joints[JAW_JOINT], data.lbs_weights[:, JAW_JOINT], correctives)
+    def of(cls, data: FlameData, name: str, vertices: np.ndarray) -> JointMotion:
+        """The joint of this name, where a neutral face (V, 3) puts it."""
+        index = JOINTS.index(name)
+        first = 9 * (index - 1)  # the root has no correctives
+        return cls(
+            data.joint_regressor[index] @ vertices,
+            data.lbs_weights[:, index],
+            data.posedirs[:, :, first : first + 9],
+        )
 
-    def offsets(self, vertices: np.ndarray, jaw_pose: np.ndarray) -> np.ndarray:
+    def offsets(self, vertices: np.ndarray, pose: np.ndarray) -> np.ndarray:
         """Displacement (V, 3) of vertices (V, 3) under an axis-angle rotation (3,)."""
-        turned = Rotation.from_rotvec(jaw_pose).as_matrix() - np.eye(3)
+        turned = Rotation.from_rotvec(pose).as_matrix() - np.eye(3)
         corrected = self.correctives @ turned.ravel()
         swung = (vertices + corrected - self.joint) @ turned.T
         return corrected + self.weights[:, None] * swung
 
-    def turned(self, offsets: np.ndarray, jaw_pose: np.ndarray) -> np.ndarray:
-        """What offsets (..., V, 3) of the neutral face become when the jaw has turned."""
-        turned = Rotation.from_rotvec(jaw_pose).as_matrix() - np.eye(3)
+    def turned(self, offsets: np.ndarray, pose: np.ndarray) -> np.ndarray:
+        """What offsets (..., V, 3) of the neutral face become when the joint has turned."""
+        turned = Rotation.from_rotvec(pose).as_matrix() - np.eye(3)
         return offsets + self.weights[:, None] * (offsets @ turned.T)

@@ -25,10 +25,12 @@ def random_flame(
     expression: int = 100,
     seed: int = 0,
     smooth: bool = False,
+    eyes: list[np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:
     """The arrays of a well-formed model on a mesh: bases of a few mm, plausible joints, skin.
 
-    `smooth` makes expression components that vary slowly over the face, as real ones do.
+    `smooth` makes components that vary slowly over the face, as real ones do; `eyes` are the
+    vertices of the eyeballs, left and right, which otherwise are those near a likely place.
     """
     rng = np.random.default_rng(seed)
     count, components = len(vertices), shape + expression
@@ -45,12 +47,16 @@ def random_flame(
     weights = np.zeros((count, 5))
     weights[:, 2] = 0.98 * lower * front
     for eye in (3, 4):
-        ball = distance[eye] <= np.sort(distance[eye])[count // 20]
+        ball = np.argsort(distance[eye])[: count // 20] if eyes is None else eyes[eye - 3]
+        if eyes is not None:
+            regressor[eye] = np.isin(np.arange(count), ball) / len(ball)
         weights[ball] = 0
         weights[ball, eye] = 1
     rest = 1 - weights.sum(1)
     weights[:, 0], weights[:, 1] = 0.2 * rest, 0.8 * rest
     shapedirs = 1e-3 * rng.standard_normal((count, 3, components))
+    posedirs = 1e-3 * rng.standard_normal((count, 3, 36))
+    posedirs[weights[:, 3:].sum(1) == 1] = 0  # eyeballs are rigid
     if smooth:
         waves = rng.standard_normal((components, 3, 3)) * 2 * np.pi / size.max()
         phases = rng.uniform(0, 2 * np.pi, (components, 3))
@@ -60,7 +66,7 @@ def random_flame(
         "f": faces.astype(np.uint32),
         "v_template": vertices.astype(np.float64),
         "shapedirs": shapedirs,
-        "posedirs": 1e-3 * rng.standard_normal((count, 3, 36)),
+        "posedirs": posedirs,
         "J_regressor": regressor,
         "J": regressor @ vertices,
         "kintree_table": np.stack([PARENTS, np.arange(5, dtype=np.uint32)]),
