@@ -62,7 +62,13 @@ class CorpusWriter:
 
     def __init__(self, folder: Path, channels: tuple[str, ...], fps: float, space: str) -> None:
         self.folder = Path(folder)
-        self.header = {"format": FORMAT, "space": space, "channels": list(channels), "fps": fps}
+        self.channels = tuple(channels)
+        self.header: dict[str, object] = {
+            "format": FORMAT,
+            "space": space,
+            "channels": list(channels),
+            "fps": fps,
+        }
         self.entries: list[ClipEntry] = []
         self._templates: dict[str, np.ndarray] = {}
         self._motion = GrowingArray(self.folder / "motion.npy", "<f2", (len(channels),))
