@@ -16,7 +16,7 @@ from .worker.client import close_client
 bl_info = {
     "name": "Idiolect",
     "author": "The Idiolect contributors",
-    "description": "Speech to facial animation, in the manner of the person you choose",
+    "description": "Speech to facial animation, in the manner of a chosen person",
     "blender": (4, 2, 0),
     "location": "3D View > Sidebar > Idiolect",
     "category": "Animation",
