@@ -181,7 +181,7 @@ class BackboneTraining:
             "%.2f M parameters, bf16 %s, %.1f minutes done", size / 1e6, bf16, self.elapsed_s / 60
         )
         saved = validated = last = time.monotonic()
-        loss_mean = accuracy_mean = 0.0
+        loss_mean, accuracy_mean, begun = 0.0, 0.0, self.step
         self.network.train()
         while self.elapsed_s < minutes * 60 and self.since_best < config.patience:
             fraction = self.elapsed_s / (minutes * 60)
@@ -189,7 +189,7 @@ class BackboneTraining:
             rate *= min(1.0, (self.step + 1) / config.warmup_steps)
             log_mel, labels = augment(*crops.batch())
             loss, accuracy = self._train_step(log_mel, labels, rate, bf16)
-            share = max(0.02, 1 / (self.step + 1))
+            share = max(0.02, 1 / (self.step - begun + 1))
             loss_mean += share * (loss - loss_mean)
             accuracy_mean += share * (accuracy - accuracy_mean)
             self.step += 1
@@ -207,7 +207,8 @@ class BackboneTraining:
             if now - saved > 120:
                 self.save()
                 saved = time.monotonic()
-        self._validate()
+        if self.since_best < config.patience:
+            self._validate()
         self.save()
 
     def _train_step(

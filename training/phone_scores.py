@@ -210,7 +210,7 @@ def smooth(curve: np.ndarray, frames: float = 1.5) -> np.ndarray:
     """Curve (T,) under a Gaussian of `frames` standard deviation."""
     reach = int(4 * frames)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / frames) ** 2)
-    return np.convolve(curve, kernel / kernel.sum(), "full")[reach : reach + len(curve)]
+    return np.convolve(np.pad(curve, reach, mode="edge"), kernel / kernel.sum(), "valid")
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:

@@ -172,17 +172,17 @@ def _tones(rng: np.random.Generator, duration_s: float) -> np.ndarray:
     """Chords of harmonic notes that begin and fade, with mains hum: music-like; RMS 1."""
     count = round(duration_s * SAMPLE_RATE_HZ)
     time = np.arange(count) / SAMPLE_RATE_HZ
-    sound = rng.uniform(0, 0.3) * np.sin(2 * np.pi * rng.choice((50.0, 60.0)) * time)
-    for _ in range(30):
+    sound = rng.uniform(0.02, 0.3) * np.sin(2 * np.pi * rng.choice((50.0, 60.0)) * time)
+    for _ in range(20):
         pitch_hz = 55 * 2 ** (rng.integers(0, 48) / 12)
-        begin, fade = rng.uniform(-0.5, duration_s), rng.uniform(0.2, 2)
-        since = time - begin
-        envelope = np.where(since > 0, np.exp(-np.maximum(since, 0) / fade), 0)
-        envelope *= np.clip(since / 0.02, 0, 1)
-        partials = np.arange(1, 1 + int(min(8, 7000 // pitch_hz)))
-        for partial in partials:
-            weight = rng.uniform(0.2, 1) / partial
-            sound += weight * envelope * np.sin(2 * np.pi * pitch_hz * partial * time)
+        fade_s = rng.uniform(0.1, 0.7)
+        first = int(rng.integers(0, count))
+        since = time[: min(count - first, round(3 * fade_s * SAMPLE_RATE_HZ))]
+        envelope = np.exp(-since / fade_s) * np.minimum(since / 0.02, 1)
+        for partial in range(1, 1 + int(min(6, 7000 // pitch_hz))):
+            loudness = rng.uniform(0.2, 1) / partial
+            note = np.sin(2 * np.pi * pitch_hz * partial * since)
+            sound[first : first + len(since)] += loudness * envelope * note
     return (sound / sound.std()).astype(np.float32)
 
 

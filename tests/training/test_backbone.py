@@ -1,0 +1,108 @@
+"""Training of the backbone: it learns, it resumes, it says what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from core.errors import IdiolectError
+from core.model.backbones import BackboneConfig
+from core.model.speech import CompactBackboneConfig
+from core.phones import PHONE_INDEX
+
+pytest.importorskip("pocketsphinx")
+
+from training.backbone import BackboneTraining, TrainConfig, find_shards, load_backbone, main
+from training.synthesis.alignment import Segment
+from training.synthesis.augment import AugmentConfig
+from training.synthesis.speech_corpus import ShardWriter
+
+TINY = TrainConfig(
+    backbone=BackboneConfig(
+        compact=CompactBackboneConfig(mel_bands=40, stem_dim=16, dim=32, dilations=(1, 1))
+    ),
+    augment=AugmentConfig(noise_only_chance=0, mute_chance=0, room_chance=0, throat=0.05),
+    batch=4,
+    crop_s=2.0,
+    learning_rate=5e-3,
+    warmup_steps=5,
+    average_decay=0.9,
+)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Three tones called AA, IY and S, in random order, in two shards."""
+    rng = np.random.default_rng(0)
+    pitches = {"AA": 300.0, "IY": 1500.0, "S": 5000.0}
+    time = np.arange(3200) / 16000
+    for shard in ("exact", "flite"):
+        writer = ShardWriter(tmp_path / "corpus" / shard)
+        for split in ("train", "train", "train", "valid"):
+            phones = list(rng.choice(sorted(pitches), 20))
+            samples = [0.1 * np.sin(2 * np.pi * pitches[phone] * time) for phone in phones]
+            segments = [Segment(p, 0.2 * i, 0.2 * i + 0.2) for i, p in enumerate(phones)]
+            writer.add(
+                np.concatenate(samples).astype(np.float32),
+                segments,
+                name="tones",
+                speaker="nobody",
+                split=split,
+            )
+        writer.close()
+    return tmp_path / "corpus"
+
+
+def test_learns_three_tones_and_is_read_back(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "backbone.safetensors"
+    training = BackboneTraining(find_shards([corpus]), TINY, out)
+    training.run(minutes=0.15)
+    backbone = load_backbone(out)
+    time = torch.arange(16000) / 16000
+    for phone, hertz in (("AA", 300.0), ("IY", 1500.0), ("S", 5000.0)):
+        with torch.inference_mode():
+            tone = 0.14 * torch.sin(2 * torch.pi * hertz * time)[None]
+            heard = backbone(tone).phone_logits[0, 10:40].argmax(dim=-1)
+        assert (heard == PHONE_INDEX[phone]).float().mean() > 0.9, phone
+
+
+def test_goes_on_where_it_was(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "backbone.safetensors"
+    first = BackboneTraining(find_shards([corpus]), TINY, out)
+    first.run(minutes=0.02)
+    second = BackboneTraining(find_shards([corpus]), TINY, out, seed=5)
+    second.resume()
+    assert second.step == first.step > 0
+    assert second.elapsed_s == pytest.approx(first.elapsed_s)
+    for name, value in first.network.state_dict().items():
+        torch.testing.assert_close(second.network.state_dict()[name], value)
+    for name, value in first.average.state_dict().items():
+        torch.testing.assert_close(second.average.state_dict()[name], value)
+    # The next step is the same one, the optimiser's memory included.
+    log_mel, labels = torch.randn(2, 200, 40), torch.zeros(2, 100, dtype=torch.long)
+    for training in (first, second):
+        training.network.eval()  # without dropout
+        training._train_step(log_mel, labels, 1e-3, False)
+    for name, value in first.network.state_dict().items():
+        torch.testing.assert_close(second.network.state_dict()[name], value)
+
+
+def test_stops_when_validation_says_so(corpus: Path, tmp_path: Path) -> None:
+    config = TrainConfig(
+        **{**TINY.__dict__, "learning_rate": 0.0, "valid_every_s": 0.0, "patience": 2}
+    )
+    training = BackboneTraining(find_shards([corpus]), config, tmp_path / "b.safetensors")
+    training.run(minutes=10)
+    assert training.elapsed_s < 60
+    assert training.since_best == 2
+
+
+def test_command_tells_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    arguments = ["--speech-corpus", str(tmp_path), "--out", str(tmp_path / "b.safetensors")]
+    assert main(arguments) == 2
+    assert "speech_corpus" in capsys.readouterr().err
+    with pytest.raises(IdiolectError):
+        load_backbone(tmp_path / "b.safetensors")
