@@ -25,6 +25,8 @@ from core.errors import IdiolectError
 from core.face.bounded import bounded_least_squares
 from core.face.flame_file import FlameData
 from core.face.flame_rig import JointMotion, joint_channels, key_names
+from core.face.flame_topology import recognise
+from core.face.landmarks import landmark_table, place_landmarks
 from core.files import atomic_path
 from core.motion import ARKIT_CHANNELS, MotionClip
 
@@ -43,6 +45,8 @@ LARGEST_ROTATION_RAD = np.radians(45.0)
 RIDGE = 1e-3
 # Standard deviations that one shape, and a whole frame, may reach; beyond them FLAME's faces break.
 SHAPE_LIMIT, FRAME_LIMIT = 4.0, 5.0
+# A landmark counts as much as this many vertices: all landmarks then as much as the whole head.
+LANDMARK_IMPORTANCE = 25.0
 # The way back needs only enough to decide between weights that do the same.
 INVERSE_RIDGE = 1e-6
 
@@ -55,20 +59,30 @@ class FlameFace:
         vertices: (V, 3) metres.
         basis: (E, V, 3) metres a unit of each expression coefficient.
         joints: The outer joints that may turn, by their names in `JOINT_SHAPES`.
+        importance: (V,) how much an error at each vertex counts; see `lip_and_lid_importance`.
     """
 
     vertices: np.ndarray
     basis: np.ndarray
     joints: dict[str, JointMotion]
+    importance: np.ndarray
 
     @classmethod
     def of(cls, data: FlameData, betas: np.ndarray | None = None) -> FlameFace:
-        """The face of a model with these shape coefficients; the mean face by default."""
+        """The face of a model with these shape coefficients; the mean face by default.
+
+        Raises:
+            IdiolectError: "reordered_flame" when the vertices are FLAME's in another order.
+        """
         betas = np.zeros(0) if betas is None else np.asarray(betas, np.float64)
         vertices = data.v_template + data.shapedirs[:, :, : len(betas)] @ betas
         joints = {name: JointMotion.of(data, name, vertices) for name in JOINT_SHAPES}
         basis = np.ascontiguousarray(np.moveaxis(data.expression_dirs, 2, 0))
-        return cls(vertices, basis, joints)
+        known = recognise(vertices, data.faces)
+        importance = (
+            lip_and_lid_importance(vertices, data.faces) if known else np.ones(len(basis[0]))
+        )
+        return cls(vertices, basis, joints, importance)
 
     def offsets(self, coefficients: np.ndarray) -> np.ndarray:
         """Displacement (V, 3) under coefficients (N,), rotations as rotations."""
@@ -86,6 +100,11 @@ class FlameFace:
             if rotation.any():
                 basis = self.joints[joint].turned(basis, rotation)
         return basis
+
+    def weighed(self, offsets: np.ndarray) -> np.ndarray:
+        """Offsets (..., V, 3) as rows (..., 3V) whose squares add up by importance."""
+        scaled = offsets * np.sqrt(self.importance)[:, None]
+        return scaled.reshape(*offsets.shape[:-2], -1)
 
     def _split(self, coefficients: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         count = len(self.basis)
@@ -112,7 +131,8 @@ class Retarget:
         channels: C ARKit names.
         coefficients: N names of FLAME coefficients.
         matrix: (C, N) coefficients at weight 1.
-        metric: (N, N) squared displacement of the face a squared unit, summed over vertices, m².
+        metric: (N, N) squared displacement of the face a squared unit, summed over vertices by
+            importance, m².
         size_mm: (C,) largest displacement that each shape wants.
         residual_mm: (C,) largest displacement by which FLAME misses it.
     """
@@ -297,10 +317,10 @@ def _expressions(
         alike.setdefault(row[len(face.basis) :].tobytes(), []).append(name)
     found: dict[str, np.ndarray] = {}
     for names in alike.values():
-        basis = face.turned_basis(posed[names[0]]).reshape(len(face.basis), -1)
+        basis = face.weighed(face.turned_basis(posed[names[0]]))
         gram = basis @ basis.T
         gram += ridge * np.trace(gram) / len(gram) * np.eye(len(gram))
-        missing = [(goals[name] - face.offsets(posed[name])).ravel() for name in names]
+        missing = [face.weighed(goals[name] - face.offsets(posed[name])) for name in names]
         values = bounded_least_squares(gram, np.array(missing) @ basis.T, -limit, limit)
         found |= {
             name: np.pad(value, (0, len(posed[name]) - len(value)))
@@ -319,8 +339,20 @@ def _metric(face: FlameFace) -> np.ndarray:
         for axis in np.eye(3)
     ]
     effects = np.concatenate([face.basis, np.reshape(slopes, (-1, *face.vertices.shape))])
-    effects = effects.reshape(len(effects), -1)
+    effects = face.weighed(effects)
     return effects @ effects.T
+
+
+def lip_and_lid_importance(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Importance (V,) on a mesh of FLAME topology: one, and more where the landmarks lie.
+
+    Half of the 202 landmarks are on lips and lids, where a millimetre is the difference between
+    shut and open; evenly weighed vertices would leave them to the cheeks.
+    """
+    table = landmark_table()
+    rows = place_landmarks(vertices, np.asarray(faces)[:, :3], table.flame_landmark_ids)
+    share = np.asarray(rows.matrix(len(vertices)).sum(axis=0)).ravel()
+    return 1 + LANDMARK_IMPORTANCE * share
 
 
 def _largest_mm(offsets: np.ndarray) -> float:

@@ -230,6 +230,8 @@ def test_the_speech_keys_of_a_real_flame_mesh(shared, tmp_path):
     path = write_flame(tmp_path / "flame.npz", model, "npz")
     data = load_flame(path, shape_components=10)
     face = FlameFace.of(data)
+    assert face.importance.min() == 1
+    assert face.importance.max() > 10  # lips and lids
     start = time.perf_counter()
     fitted = fit_retarget(face, keys)
     fit_s = time.perf_counter() - start
