@@ -33,10 +33,10 @@ DECIMALS = 7
 # In the order of the indices in head_topology (skin and what opens in it) and head_parts.
 MATERIALS = (
     Material("skin", (0.60, 0.36, 0.26, 1.0), 0.48, 0.12),
-    Material("lips", (0.47, 0.17, 0.15, 1.0), 0.36, 0.10),
+    Material("lips", (0.50, 0.20, 0.17, 1.0), 0.38, 0.10),
     Material("mouth", (0.19, 0.035, 0.035, 1.0), 0.55),
     Material("lid_rim", (0.52, 0.24, 0.20, 1.0), 0.30, 0.10),
-    Material("nostril", (0.16, 0.05, 0.04, 1.0), 0.60),
+    Material("nostril", (0.24, 0.09, 0.07, 1.0), 0.60),
     Material("eye_white", (0.74, 0.72, 0.70, 1.0), 0.12, 0.05),
     Material("iris", (0.075, 0.17, 0.23, 1.0), 0.10),
     Material("iris_rim", (0.025, 0.05, 0.07, 1.0), 0.10),
@@ -44,7 +44,7 @@ MATERIALS = (
     Material("teeth", (0.76, 0.71, 0.63, 1.0), 0.20, 0.05),
     Material("gums", (0.42, 0.13, 0.12, 1.0), 0.32),
     Material("tongue", (0.45, 0.14, 0.14, 1.0), 0.40, 0.05),
-    Material("brow", (0.055, 0.030, 0.020, 1.0), 0.75),
+    Material("brow", (0.085, 0.047, 0.030, 1.0), 0.80),
     Material("lashes", (0.012, 0.009, 0.008, 1.0), 0.60),
 )
 
@@ -104,8 +104,10 @@ def make_head() -> FaceMesh:
     faces = [np.array(skin.quads)]
     faces += [part.quads + start for part, start in zip(parts, first[1:-1], strict=True)]
     material = [np.array(skin.material), *[part.material for part in parts]]
-    stand = np.array([0.0, head_topology.NECK_BOTTOM_Y, head_topology.NECK_END_Z])
+    floor_y = head_topology.NECK_BOTTOM_Y - head_topology.BUST_EDGE[-1][1]
+    stand = np.array([0.0, floor_y, head_topology.NECK_END_Z])
     groups = _groups(skin, points)
+    groups["landmarks"] = head_keys.landmark_vertices(skin, points)
     for part, start in zip(parts, first[1:-1], strict=True):
         groups[part.name] = np.arange(start, start + len(part.vertices))
     return FaceMesh(

@@ -53,13 +53,15 @@ def _round(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def neck_axis_depth(y: np.ndarray) -> np.ndarray:
     """Depth z of the neck's axis at height y: it leans back on its way down."""
-    return -8.6 - (-7.0 - y) * 0.13
+    return -8.7 - (-6.0 - y) * 0.12
 
 
-# --- mouth -----------------------------------------------------------------------------------------
-UPPER_LIP_CM, LOWER_LIP_CM = 0.86, 0.95
+# --- mouth ---------------------------------------------------------------------------------------
+UPPER_LIP_CM, LOWER_LIP_CM = 0.80, 0.88
 # The dip of the cupid's bow and its half width as a share of the half mouth.
-BOW_DIP_CM, BOW_SHARE = 0.10, 0.16
+BOW_DIP_CM, BOW_SHARE = 0.13, 0.17
+# The corners lie a little higher than the middle: a friendly mouth at rest.
+CORNER_RISE_CM = 0.12
 # Neighbouring lips overlap by a hair so that subdivision of the mesh does not open them.
 CONTACT_OVERLAP_CM = 0.03
 
@@ -67,10 +69,10 @@ CONTACT_OVERLAP_CM = 0.03
 # (0 where the lips meet, 1 outline), forward bulge of upper and lower lip (cm), width of the
 # ring as a share of the mouth, depth of its corners (cm), material.
 LIP_RINGS = (
-    ("Outline", 1.0, 0.26, 0.12, 1.025, 0.02, SKIN),
-    ("", 0.80, 0.44, 0.40, 1.01, 0.0, LIPS),
-    ("", 0.47, 0.48, 0.52, 1.0, -0.03, LIPS),
-    ("", 0.14, 0.32, 0.36, 0.985, -0.10, LIPS),
+    ("Outline", 1.0, 0.22, 0.10, 1.02, 0.02, SKIN),
+    ("", 0.80, 0.37, 0.34, 1.01, 0.0, LIPS),
+    ("", 0.45, 0.42, 0.47, 1.0, -0.02, LIPS),
+    ("", 0.12, 0.29, 0.33, 0.985, -0.08, LIPS),
 )
 
 
@@ -79,9 +81,9 @@ def mouth_rings(count: int) -> list[Ring]:
     x, sin, side = _round(count)
     body = np.clip(1 - x * x, 0, 1)
     bow = BOW_DIP_CM * np.exp(-((x / BOW_SHARE) ** 2))
-    upper = UPPER_LIP_CM * body**0.72 - bow
-    lower = LOWER_LIP_CM * body**0.78
-    line = MOUTH_Y + 0.06 * x * x - 0.03 * np.exp(-((x / 0.22) ** 2))
+    upper = UPPER_LIP_CM * body - bow * body
+    lower = LOWER_LIP_CM * (1 - np.abs(x) ** 3)
+    line = MOUTH_Y + CORNER_RISE_CM * x * x - 0.03 * np.exp(-((x / 0.22) ** 2))
     depth = front_depth(x * MOUTH_HALF_WIDTH * 0.98, line)
 
     def lip(share: float, bulge_up: float, bulge_low: float, width: float, corner: float):
@@ -99,7 +101,7 @@ def mouth_rings(count: int) -> list[Ring]:
     rings = [Ring(around(0.75, 1.34), pinned=False), Ring(around(0.33, 1.14), pinned=False)]
     for name, share, up, low, width, corner, material in LIP_RINGS:
         rings.append(Ring(lip(share, up, low, width, corner), material, name=name))
-    meet = lip(0.0, 0.03, 0.03, 0.965, -0.22)
+    meet = lip(0.0, 0.07, 0.07, 0.965, -0.20)
     meet[:, 1] -= side * CONTACT_OVERLAP_CM * body**0.25 / 2
     rings.append(Ring(meet, LIPS, name="Contact"))
     rings.append(Ring(lip(0.05, -0.35, -0.35, 0.94, -0.45), LIPS, name="Inside"))
@@ -120,17 +122,20 @@ def mouth_rings(count: int) -> list[Ring]:
     return rings
 
 
-# --- eyes ------------------------------------------------------------------------------------------
+# --- eyes ----------------------------------------------------------------------------------------
 # Rings of the lids from the eye socket to the inside of the lid: name, height of the upper and
 # the lower lid over the middle of the eye (cm), half width (cm), distance from the eyeball's
 # centre as a multiple of its radius, least depth before that centre (cm), material.
 LID_RINGS = (
-    ("", 0.86, 0.70, 1.66, 1.19, 0.46, SKIN),
-    ("", 0.68, 0.54, 1.49, 1.135, 0.50, SKIN),
-    ("Edge", 0.56, 0.45, 1.40, 1.10, 0.50, SKIN),
-    ("EdgeInner", 0.52, 0.42, 1.36, 1.03, 0.42, LID_RIM),
-    ("Inside", 0.59, 0.49, 1.38, 0.99, 0.05, LID_RIM),
+    ("", 1.00, 0.82, 1.74, 1.23, 0.46, SKIN),
+    ("", 0.86, 0.70, 1.62, 1.15, 0.46, SKIN),
+    ("", 0.70, 0.60, 1.52, 1.135, 0.50, SKIN),
+    ("Edge", 0.585, 0.495, 1.44, 1.10, 0.50, SKIN),
+    ("EdgeInner", 0.54, 0.46, 1.40, 1.03, 0.42, LID_RIM),
+    ("Inside", 0.61, 0.53, 1.42, 0.99, 0.05, LID_RIM),
 )
+# The corner at the nose lies before the one at the temple (cm).
+INNER_CORNER_FORWARD, OUTER_CORNER_BACK = 0.25, 0.15
 
 
 def eye_rings(count: int) -> list[Ring]:
@@ -140,16 +145,17 @@ def eye_rings(count: int) -> list[Ring]:
 
     def lid(up: float, low: float, width: float, ratio: float, least: float) -> np.ndarray:
         # The upper lid is fullest towards the nose, the lower one towards the temple.
-        above = up * body**0.62 * (1 - 0.12 * x)
+        above = up * body**0.62 * (1 - 0.10 * x)
         below = -low * body**0.7 * (1 + 0.15 * x)
         y = 0.08 * x + np.where(side > 0, above, np.where(side < 0, below, 0.0))
         across = x * width
         radius = EYE_RADIUS * ratio
         depth = np.sqrt(np.maximum(radius**2 - across**2 - y**2, 0.16))
-        depth = np.maximum(depth, least) - 0.18 * np.clip(x, 0, 1) ** 3
+        depth = np.maximum(depth, least) - OUTER_CORNER_BACK * np.clip(x, 0, 1) ** 3
+        depth = depth + INNER_CORNER_FORWARD * np.clip(-x, 0, 1) ** 4
         return EYE_CENTRE + np.stack([across, y, depth], axis=1)
 
-    rings = [Ring(project(lid(1.1, 0.98, 1.95, 1.3, 0.3)), pinned=False)]
+    rings = [Ring(project(lid(1.16, 1.02, 1.98, 1.33, 0.3)), pinned=False)]
     for name, up, low, width, ratio, least, material in LID_RINGS:
         rings.append(Ring(lid(up, low, width, ratio, least), material, name=name))
     rings[-1] = replace(
@@ -160,11 +166,11 @@ def eye_rings(count: int) -> list[Ring]:
     return rings
 
 
-# --- nostrils --------------------------------------------------------------------------------------
-NOSTRIL_CENTRE = np.array([0.60, -4.30, 2.42])
+# --- nostrils ------------------------------------------------------------------------------------
+NOSTRIL_CENTRE = np.array([0.63, -4.35, 2.28])
 # Half axes of the opening: along the nostril (forward and inward) and across it.
-NOSTRIL_LONG = np.array([-0.16, 0.10, 0.50])
-NOSTRIL_ACROSS = np.array([0.27, 0.05, 0.06])
+NOSTRIL_LONG = np.array([-0.13, 0.09, 0.43])
+NOSTRIL_ACROSS = np.array([0.25, 0.02, 0.06])
 
 
 def nostril_rings(count: int) -> list[Ring]:
@@ -186,48 +192,76 @@ def nostril_rings(count: int) -> list[Ring]:
     ]
 
 
-# --- ears ------------------------------------------------------------------------------------------
-EAR_ROOT = np.array([6.9, -1.0, -6.6])
+# --- ears ----------------------------------------------------------------------------------------
+EAR_ROOT = np.array([6.75, -0.95, -6.7])
 # The ear leans back at the top and stands off from the head at the back (degrees).
-EAR_LEAN_DEG, EAR_FLARE_DEG = 12.0, 32.0
+EAR_LEAN_DEG, EAR_FLARE_DEG = 7.0, 30.0
+# Outline in the ear's own plane, from its back over the top to the front and the lobe: backwards
+# and up from the ear canal, cm.
+EAR_OUTLINE = (
+    *((1.85, 0.5), (1.65, 1.7), (0.85, 2.6), (-0.15, 2.65), (-0.85, 1.9), (-0.95, 0.8)),
+    *((-0.95, -0.6), (-0.95, -1.7), (-0.75, -2.5), (-0.1, -2.85), (0.6, -2.5), (1.25, -1.3)),
+)
+# Rings from the side of the head over the rim into the bowl: size as a share of the outline, and
+# height over the ear's plane at the back, in front (where the ear runs into the cheek) and in the
+# lobe, cm.
+EAR_RINGS = (
+    (0.58, -0.80, -0.40, -0.50),  # root
+    (0.86, -0.22, -0.15, -0.12),  # back of the ear
+    (1.00, 0.04, 0.00, 0.05),  # outline
+    (0.97, 0.24, 0.10, 0.18),  # helix
+    (0.88, 0.24, 0.14, 0.20),
+    (0.80, -0.02, 0.12, 0.16),  # groove behind the antihelix
+    (0.68, 0.06, 0.12, 0.12),
+    (0.58, 0.20, 0.16, 0.10),  # antihelix; in front the tragus
+    (0.47, 0.06, 0.14, 0.02),
+    (0.38, -0.42, -0.20, -0.20),  # wall of the bowl
+    (0.20, -0.62, -0.50, -0.40),
+)
+EAR_FLOOR_HEIGHT = -0.66
+# The tragus: where it stands in front of the canal (height along the ear), its half length, how far
+# it rises and how far it leans back over the bowl, cm.
+TRAGUS_UP, TRAGUS_HALF_LENGTH, TRAGUS_HEIGHT, TRAGUS_BACK = -0.15, 0.45, 0.22, 0.18
 
 
 def ear_rings(count: int) -> list[Ring]:
     """From the side of the head over the rim of the ear into its bowl, on the subject's left."""
     outline = _ear_outline(count)
+    in_front = _smooth_step(-outline[:, 0], 0.1, 0.8) * _smooth_step(-outline[:, 1], -2.3, -1.0)
+    in_lobe = _smooth_step(-outline[:, 1], 1.2, 2.2) * (1 - 0.5 * in_front)
+    tragus = in_front * np.exp(-(((outline[:, 1] - TRAGUS_UP) / TRAGUS_HALF_LENGTH) ** 2))
     rings = []
-    for height, share, name in (
-        (-0.55, 0.62, ""),
-        (-0.10, 0.90, ""),
-        (0.10, 1.0, "Rim"),
-        (0.32, 0.95, ""),
-        (0.22, 0.82, ""),
-        (0.02, 0.74, ""),
-        (0.16, 0.58, ""),
-        (-0.05, 0.42, ""),
-        (-0.45, 0.30, ""),
-    ):
-        rings.append(Ring(_ear_point(outline * share, height), name=name))
-    rings[-1] = replace(rings[-1], closing_point=_ear_point(np.zeros((1, 2)), -0.5)[0])
+    for share, back, front, lobe in EAR_RINGS:
+        height = back + (front - back) * in_front
+        height = height + (lobe - height) * in_lobe
+        flat = outline * share
+        if 0.4 < share < 0.7 and back > 0:
+            height = height + TRAGUS_HEIGHT * tragus
+            flat = flat + TRAGUS_BACK * tragus[:, None] * [1.0, 0.0]
+        rings.append(Ring(_ear_point(flat, height)))
+    floor = _ear_point(np.zeros((1, 2)), np.array([EAR_FLOOR_HEIGHT]))[0]
+    rings[-1] = replace(rings[-1], closing_point=floor)
     return rings
 
 
+def _smooth_step(x: np.ndarray, start: float, end: float) -> np.ndarray:
+    share = np.clip((x - start) / (end - start), 0, 1)
+    return share * share * (3 - 2 * share)
+
+
 def _ear_outline(count: int) -> np.ndarray:
-    """Outline (count, 2) of the ear in its own plane: backwards and up, cm."""
-    control = np.array(
-        [(2.0, 0.3), (1.85, 1.7), (0.9, 2.9), (-0.3, 2.9), (-1.0, 1.8), (-0.95, 0.5),
-         (-0.9, -1.2), (-0.8, -2.6), (-0.1, -3.2), (0.6, -2.7), (1.2, -1.5), (2.0, 0.3)]
-    )  # fmt: skip
-    length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(control, axis=0), axis=1))]
-    spline = CubicSpline(length, control, bc_type="periodic")
-    return spline(np.arange(count) / count * length[-1])
+    """Outline (count, 2) of the ear in its own plane: backwards and up, cm, at even distances."""
+    control = np.array([*EAR_OUTLINE, EAR_OUTLINE[0]])
+    travelled = np.r_[0, np.cumsum(np.linalg.norm(np.diff(control, axis=0), axis=1))]
+    spline = CubicSpline(travelled, control, bc_type="periodic")
+    return spline(np.arange(count) / count * travelled[-1])
 
 
-def _ear_point(flat: np.ndarray, height: float) -> np.ndarray:
-    """From the ear's plane (n, 2) and height over it to the head's frame (n, 3)."""
+def _ear_point(flat: np.ndarray, height: np.ndarray) -> np.ndarray:
+    """From the ear's plane (n, 2) and height (n,) over it to the head's frame (n, 3)."""
     lean, flare = np.radians(EAR_LEAN_DEG), np.radians(EAR_FLARE_DEG)
     up = np.array([0.0, np.cos(lean), -np.sin(lean)])
     back = np.array([np.sin(flare), -np.cos(flare) * np.sin(lean), -np.cos(flare) * np.cos(lean)])
-    out = np.cross(back, up)
+    out = np.cross(up, back)
     out = out * np.sign(out[0])
-    return EAR_ROOT + flat[:, :1] * back + flat[:, 1:] * up + height * out
+    return EAR_ROOT + flat[:, :1] * back + flat[:, 1:] * up + height[:, None] * out

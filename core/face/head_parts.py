@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.interpolate import PchipInterpolator
 
 from core.face.head_shape import (
     EYE_CENTRE,
@@ -56,11 +57,11 @@ def lip_depth() -> float:
     return float(front_depth(np.array([0.0]), np.array([MOUTH_Y]))[0])
 
 
-# --- eyes ------------------------------------------------------------------------------------------
+# --- eyes ----------------------------------------------------------------------------------------
 EYE_SEGMENTS = 24
-PUPIL_DEG, IRIS_DEG, IRIS_EDGE_DEG = 11.0, 24.0, 28.5
+PUPIL_DEG, IRIS_DEG, IRIS_EDGE_DEG = 11.5, 25.0, 29.0
 # Angles from the front pole at which rings lie; the outer ones are hidden by the head.
-EYE_RINGS_DEG = (5.5, PUPIL_DEG, 17.0, IRIS_DEG, IRIS_EDGE_DEG, 34.0, 42.0, 54.0, 70.0, 90.0, 120.0)
+EYE_RINGS_DEG = (5.5, PUPIL_DEG, 18.0, IRIS_DEG, IRIS_EDGE_DEG, 34.0, 42.0, 54.0, 70.0, 90.0, 120.0)
 # The cornea bulges by this share of the radius, fading out past the iris.
 CORNEA_BULGE = 0.045
 
@@ -105,7 +106,7 @@ def _eye_material(outer_deg: float) -> int:
     return EYE_WHITE
 
 
-# --- teeth -----------------------------------------------------------------------------------------
+# --- teeth ---------------------------------------------------------------------------------------
 TEETH_COUNT, STEPS_PER_TOOTH = 12, 4
 # Half axes of the dental arch, and how far round it goes to each side (radians).
 ARCH_WIDTH, ARCH_DEPTH, ARCH_TURN = 2.15, 2.6, 1.25
@@ -165,7 +166,7 @@ def teeth(upper: bool, lip_z: float) -> Part:
     return Part(name, vertices, np.array(quads), np.array(materials))
 
 
-# --- tongue ----------------------------------------------------------------------------------------
+# --- tongue --------------------------------------------------------------------------------------
 TONGUE_ROWS, TONGUE_SEGMENTS = 14, 16
 TONGUE_LENGTH, TONGUE_HALF_WIDTH, TONGUE_HALF_HEIGHT = 4.3, 1.65, 0.5
 TONGUE_BEHIND_LIPS, TONGUE_UNDER_LIPS = 1.25, 0.95
@@ -194,10 +195,10 @@ def tongue(lip_z: float) -> Part:
     return Part("tongue", np.concatenate(vertices), np.array(quads), material)
 
 
-# --- brows and lashes ------------------------------------------------------------------------------
+# --- brows and lashes ----------------------------------------------------------------------------
 # Middle line (x, y), cm, and half width of the left brow from nose to temple.
-BROW_LINE = ((1.15, 1.92), (2.0, 2.22), (3.1, 2.48), (4.2, 2.42), (5.25, 1.85))
-BROW_HALF_WIDTH = (0.26, 0.30, 0.26, 0.18, 0.03)
+BROW_LINE = ((1.25, 2.12), (2.1, 2.38), (3.2, 2.66), (4.2, 2.66), (5.25, 2.10))
+BROW_HALF_WIDTH = (0.22, 0.27, 0.24, 0.17, 0.03)
 BROW_COLUMNS, BROW_ACROSS = 16, 5
 BROW_LIFT, BROW_THICKNESS = 0.01, 0.09
 
@@ -206,8 +207,6 @@ def eyebrow() -> Part:
     """The left brow: a slim cushion on the skin."""
     along = np.linspace(0, 1, BROW_COLUMNS + 1)
     knots = np.linspace(0, 1, len(BROW_LINE))
-    from scipy.interpolate import PchipInterpolator
-
     middle = PchipInterpolator(knots, np.array(BROW_LINE))(along)
     half = PchipInterpolator(knots, np.array(BROW_HALF_WIDTH))(along)
     half = half * np.clip(along * 8 + 0.45, 0, 1)
@@ -227,7 +226,7 @@ LASH_LENGTH, LASH_LIFT = 0.16, 0.07
 def eyelashes(edge: np.ndarray) -> Part:
     """A dark fringe on the left upper lid's edge (n, 3), longest towards the temple."""
     share = np.linspace(0, 1, len(edge))
-    length = LASH_LENGTH * np.sin(np.pi * share**0.8) ** 0.7 * (0.5 + 0.5 * share)
+    length = LASH_LENGTH * np.sin(np.pi * share**1.3) ** 0.8
     outwards = edge - EYE_CENTRE
     outwards /= np.linalg.norm(outwards, axis=1, keepdims=True)
     root = edge - 0.02 * outwards

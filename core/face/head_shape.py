@@ -15,11 +15,11 @@ import numpy as np
 from core.face.geometry import rotation_x, rotation_y, rotation_z
 
 EYE_DISTANCE_CM = 6.3
-EYE_CENTRE = np.array([3.12, 0.0, -1.02])
-EYE_RADIUS = 1.25
+EYE_CENTRE = np.array([3.12, 0.0, -1.06])
+EYE_RADIUS = 1.30
 # Height of the line where the lips meet, and half its width.
 MOUTH_Y = -6.58
-MOUTH_HALF_WIDTH = 2.42
+MOUTH_HALF_WIDTH = 2.36
 
 
 @dataclass(frozen=True)
@@ -71,24 +71,27 @@ class Bone:
 
 # In the order in which they melt together: large forms first.
 PARTS: tuple[Blob | Bone, ...] = (
-    Blob((0, 2.6, -8.4), (7.1, 7.4, 9.1), 0.0),  # cranium
-    Blob((0, 4.0, -4.4), (5.9, 4.8, 5.0), 3.0),  # forehead
-    Blob((0, -2.6, -5.4), (6.35, 6.0, 6.1), 2.5),  # middle of the face
-    Blob((0, -6.4, -5.4), (5.1, 4.3, 5.8), 2.5),  # jaw
-    Blob((4.7, -6.0, -5.6), (0.9, 2.3, 2.0), 2.0),  # angle of the jaw
+    Blob((0, 2.5, -7.9), (6.95, 7.1, 8.5), 0.0),  # cranium
+    Blob((0, 3.8, -4.4), (5.8, 4.7, 5.0), 3.0),  # forehead
+    Blob((0, -2.6, -5.3), (6.2, 5.9, 6.0), 2.5),  # middle of the face
+    Blob((0, -6.3, -5.0), (4.7, 4.2, 5.4), 2.5),  # jaw
+    Blob((4.45, -5.2, -5.9), (0.8, 2.1, 1.9), 2.0),  # angle of the jaw
     Blob((0, -6.6, -1.6), (3.2, 2.9, 3.45), 1.8),  # muzzle
     Blob((0, -5.6, -0.9), (2.1, 1.35, 3.0), 1.4),  # over the upper teeth
-    Blob((0, -9.5, -0.55), (2.0, 1.3, 2.1), 1.9),  # chin
-    Blob((4.1, -2.0, -2.5), (2.1, 1.5, 2.1), 2.2),  # cheekbone
-    Blob((3.0, -3.6, -1.6), (1.8, 2.0, 1.8), 1.8),  # cheek
-    Blob((2.55, 1.85, -0.45), (2.6, 0.85, 1.35), 1.2, (0.0, 24.0, 0.0)),  # brow ridge
-    Blob((3.1, -0.15, 1.35), (1.95, 1.15, 1.75), 1.2, carves=True),  # eye socket
-    Blob((3.12, 0.0, -1.02), (1.6, 1.45, 1.42), 0.6),  # lids round the eyeball
-    Bone((0, 0.5, 0.75), (0, -2.7, 2.95), (0.55, 0.66), 0.9),  # ridge of the nose
-    Blob((0, -2.7, 0.6), (1.3, 1.9, 1.9), 0.8),  # sides of the nose
-    Blob((0, -3.2, 2.9), (0.82, 0.75, 0.85), 0.6),  # tip of the nose
-    Blob((0.98, -3.78, 1.95), (0.58, 0.62, 0.85), 0.5),  # wing of the nose
-    Bone((0, -7.5, -9.0), (0, -19.0, -10.5), (4.6, 5.0), 2.0),  # neck
+    Blob((0, -9.35, -0.25), (1.8, 1.25, 2.0), 1.9),  # chin
+    Blob((4.05, -2.0, -2.4), (2.1, 1.4, 2.1), 2.2),  # cheekbone
+    Blob((2.95, -3.6, -1.6), (1.8, 1.9, 1.8), 1.8),  # cheek
+    Blob((2.75, 1.8, -0.6), (2.6, 0.8, 1.3), 1.4, (0.0, 24.0, 0.0)),  # brow ridge
+    Blob((3.2, -0.15, 1.4), (1.95, 1.1, 1.7), 1.2, carves=True),  # eye socket
+    Blob((3.12, 0.0, -1.06), (1.66, 1.5, 1.48), 0.6),  # lids round the eyeball
+    Bone((0, 0.6, 0.70), (0, -2.7, 2.85), (0.58, 0.64), 0.9),  # ridge of the nose
+    Blob((0, -2.7, 0.6), (1.35, 1.9, 1.9), 0.8),  # sides of the nose
+    Blob((0, -3.3, 2.8), (0.86, 0.76, 0.84), 0.6),  # tip of the nose
+    Bone((0, -3.9, 2.75), (0, -4.3, 2.0), (0.30, 0.28), 0.4),  # between the nostrils
+    Blob((1.08, -3.78, 1.8), (0.62, 0.66, 0.92), 0.5),  # wing of the nose
+    Bone((0, -6.0, -8.6), (0, -18.0, -10.0), (4.1, 4.2), 2.2),  # neck
+    Bone((0, -12.5, -10.9), (7.2, -18.2, -10.6), (2.3, 2.2), 3.0),  # slope of the shoulders
+    Blob((0, -20.5, -9.6), (8.8, 4.4, 5.4), 3.0),  # chest
 )
 
 
@@ -112,20 +115,28 @@ def _melt(a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:
     return np.minimum(a, b) - overlap * overlap / (4.0 * width)
 
 
-def outward(points: np.ndarray, step: float = 1e-3) -> np.ndarray:
-    """Unit gradient (P, 3) of the distance, by four samples at the corners of a tetrahedron."""
+def distance_and_outward(
+    points: np.ndarray, step: float = 1e-3
+) -> tuple[np.ndarray, np.ndarray]:
+    """Signed distance (P,) and its unit gradient (P, 3), from four samples round each point."""
     corners = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1.0]])
-    gradient = sum(corner * signed_distance(points + step * corner)[:, None] for corner in corners)
-    return gradient / (np.linalg.norm(gradient, axis=1, keepdims=True) + 1e-12)
+    samples = np.stack([signed_distance(points + step * corner) for corner in corners])
+    gradient = samples.T @ corners
+    gradient /= np.linalg.norm(gradient, axis=1, keepdims=True) + 1e-12
+    return samples.mean(0), gradient
 
 
 def project(points: np.ndarray, rounds: int = 4) -> np.ndarray:
     """Move points (P, 3) onto the surface along the gradient."""
     for _ in range(rounds):
-        # The distance is only exact near the surface, hence short and slightly careful steps.
-        distance = np.clip(signed_distance(points), -1.0, 1.0)
-        points = points - 0.9 * distance[:, None] * outward(points)
+        distance, outward = distance_and_outward(points)
+        points = points - fitting_step(distance)[:, None] * outward
     return points
+
+
+def fitting_step(distance: np.ndarray) -> np.ndarray:
+    """How far to go towards the surface at once: distances are exact only near it."""
+    return 0.9 * np.clip(distance, -1.0, 1.0)
 
 
 def cast(origins: np.ndarray, directions: np.ndarray, start: float, rounds: int = 90) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 
 from core.face import head_features as features
 from core.face.geometry import edges_of
-from core.face.head_shape import cast, outward, project
+from core.face.head_shape import cast, distance_and_outward, fitting_step, project
 
 # Materials of the skin's faces, as indices into head.MATERIALS.
 SKIN, LIPS, MOUTH, LID_RIM, NOSTRIL = 0, 1, 2, 3, 4
@@ -49,10 +49,12 @@ ROW_START = dict(
 )
 ROWS = sum(band[2] for band in ROW_BANDS)
 
-NECK_ROWS = 7
-NECK_BOTTOM_Y = -18.0
+NECK_ROWS = 9
+NECK_BOTTOM_Y = -18.2
 # Depth of the neck's axis at its cut.
 NECK_END_Z = float(features.neck_axis_depth(np.array(NECK_BOTTOM_Y)))
+# The rounded edge of the bust: size of the ring as a share of the cut, how far below it (cm).
+BUST_EDGE = ((0.985, 0.28), (0.94, 0.42), (0.80, 0.46))
 RELAXING_ROUNDS = 50
 # Rays start this far out: outside of the whole head.
 OUTSIDE_CM = 26.0
@@ -270,6 +272,20 @@ def _add_neck(skin: Skin, rim: np.ndarray) -> None:
             skin.add_quad(row[i], row[after], above[after], above[i])
         above = row
     skin.rings["neckEnd"] = above
+    _close_below(skin, above)
+
+
+def _close_below(skin: Skin, rim: np.ndarray) -> None:
+    """A rounded edge under the bust and a flat floor."""
+    edge = np.array(skin.points)[rim]
+    middle = np.array([0.0, NECK_BOTTOM_Y, NECK_END_Z])
+    for share, drop in BUST_EDGE:
+        ring = skin.add_points((edge - middle) * [share, 0, share] + middle - [0, drop, 0], True)
+        for i in range(COLUMNS):
+            after = (i + 1) % COLUMNS
+            skin.add_quad(ring[i], ring[after], rim[after], rim[i])
+        rim = ring
+    skin.close_ring(rim[::-1], middle - [0, BUST_EDGE[-1][1], 0], SKIN)
 
 
 def _fill(skin: Skin, grid: np.ndarray, hole: Hole, name: str, rings, mirror: bool = False) -> None:
@@ -303,9 +319,9 @@ def _relax(skin: Skin) -> None:
         np.add.at(total, edges[:, 0], points[edges[:, 1]])
         np.add.at(total, edges[:, 1], points[edges[:, 0]])
         pull = (total / degree - points)[free]
-        normal = outward(points[free])
+        distance, normal = distance_and_outward(points[free])
         pull -= (pull * normal).sum(1, keepdims=True) * normal
-        points[free] = project(points[free] + 0.5 * pull, rounds=1)
+        points[free] += 0.5 * pull - fitting_step(distance)[:, None] * normal
     points[free] = project(points[free])
     skin.points[:] = list(points)
 
