@@ -217,7 +217,7 @@ class BackboneTraining:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = self.network.encode(log_mel).phone_logits
+            logits = self.network.phone_head(self.network.hidden_of(log_mel))
         logits = logits.float()
         loss = functional.cross_entropy(
             logits.flatten(0, 1),

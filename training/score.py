@@ -245,6 +245,11 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _log_progress(stage: str, done: int, total: int) -> None:
+    if done % 10 == 0:
+        log.info("%s: %d of %d", stage, done, total)
+
+
 def _groups(row: dict[str, str]) -> tuple[str, ...]:
     gender = {"F": ("women",), "M": ("men",)}.get(row.get("gender", "").upper()[:1], ())
     return (*gender, row["corpus"])
@@ -275,7 +280,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.fps,
             wanted or ["raw", "finished"],
             options.style,
-            lambda stage, done, total: done % 10 or log.info("%s: %d of %d", stage, done, total),
+            _log_progress,
         )
         found = report(results)
         print(table(found))

@@ -18,7 +18,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -230,25 +230,21 @@ class CompactBackbone(SpeechBackbone):
             (4 * LogMel.HOP + LogMel.N_FFT // 2) / 320
         )
 
-    def encode(self, log_mel: Tensor) -> SpeechFeatures:
-        """Scaled log-mel (B, 2 N, M) to features; apart so that training can alter the mel
-        input.
-        """
+    def hidden_of(self, log_mel: Tensor) -> Tensor:
+        """Scaled log-mel (B, 2 N, M) to (B, N, D); apart so that training can alter the input."""
         frames = functional.gelu(self.stem(log_mel.transpose(1, 2)))
         frames = functional.gelu(self.halve_rate(frames)).transpose(1, 2)  # (B, N, D)
         for block in self.blocks:
             frames = block(frames)
-        hidden = self.norm(frames)
-        return SpeechFeatures(hidden, self.phone_head(hidden))
+        return self.norm(frames)
 
     def forward(self, samples: Tensor) -> SpeechFeatures:
-        """Level-normalised samples (B, S) at 16 kHz to S // 320 frames of features and phone
-        scores.
-        """
+        """Level-normalised samples (B, S) at 16 kHz to S // 320 frames of features and phones."""
         if samples.shape[-1] < SAMPLES_PER_FRAME:
-            empty = samples.new_zeros(samples.shape[0], 0, self.feature_dim)
-            return SpeechFeatures(empty, empty.new_zeros(samples.shape[0], 0, len(PHONES)))
-        return self.encode(self.log_mel(samples))
+            hidden = samples.new_zeros(samples.shape[0], 0, self.feature_dim)
+        else:
+            hidden = self.hidden_of(self.log_mel(samples))
+        return SpeechFeatures(hidden, self.phone_head(hidden))
 
 
 class Wav2Vec2Backbone(SpeechBackbone):
@@ -291,7 +287,7 @@ class Wav2Vec2Backbone(SpeechBackbone):
         return SpeechFeatures(hidden, None)
 
 
-def _load_wav2vec2(source: str | Path) -> nn.Module:
+def _load_wav2vec2(source: str | Path) -> Any:
     try:
         from transformers import Wav2Vec2Model
     except (ImportError, OSError, RuntimeError) as error:

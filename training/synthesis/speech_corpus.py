@@ -33,6 +33,7 @@ from core.errors import IdiolectError, read_failed
 from training.synthesis.alignment import (
     LABEL_RATE_HZ,
     Aligner,
+    Alignment,
     Recogniser,
     Segment,
     dictionary_words,
@@ -179,25 +180,39 @@ def kind_of(row: dict[str, str]) -> str:
 def make_real(writer: ShardWriter, kind: str, folder: Path) -> None:
     """Aligns the train and valid clips of one kind."""
     rows = [row for row in real_clips(folder, ("train", "valid")) if kind_of(row) == kind]
-    recogniser = Recogniser() if kind == "recognised" else None
-    aligner = Aligner(pronouncer())
+    align = _recognition() if kind == "recognised" else _known_words()
     failed = 0
     for row in _progress(rows, kind):
         samples = load_speech(folder / row["file"])
-        facts = {"name": row["file"], "speaker": row["speaker"], "split": row["split"]}
-        if recogniser is not None:
-            heard = recogniser.align(samples)
-            if heard is not None:
-                writer.add(
-                    samples, heard.segments, text=heard.text, doubtful=heard.doubtful, **facts
-                )
-        else:
-            segments = aligner.align(samples, row["transcript"])
-            heard = segments
-            if segments is not None:
-                writer.add(samples, segments, text=row["transcript"], **facts)
-        failed += heard is None
+        found = align(samples, row["transcript"])
+        if found is None:
+            failed += 1
+            continue
+        writer.add(
+            samples,
+            found.segments,
+            name=row["file"],
+            speaker=row["speaker"],
+            split=row["split"],
+            text=found.text,
+            doubtful=found.doubtful,
+        )
     log.info("%s: %d of %d clips could not be aligned", kind, failed, len(rows))
+
+
+def _recognition() -> Callable[[np.ndarray, str], Alignment | None]:
+    recogniser = Recogniser()
+    return lambda samples, text: recogniser.align(samples)
+
+
+def _known_words() -> Callable[[np.ndarray, str], Alignment | None]:
+    aligner = Aligner(pronouncer())
+
+    def align(samples: np.ndarray, text: str) -> Alignment | None:
+        segments = aligner.align(samples, text)
+        return None if segments is None else Alignment(segments, [], text)
+
+    return align
 
 
 def make_spoken(

@@ -13,7 +13,7 @@ import random
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -254,8 +254,8 @@ class Flite:
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             samples = load_speech(sound)
         # One "phone:end" for each phone, in seconds.
-        timed = (token.rsplit(":", 1) for token in done.stdout.split())
-        segments = _segments_from_ends((name, float(end)) for name, end in timed)
+        tokens = (token.rsplit(":", 1) for token in done.stdout.split())
+        segments = _segments_from_ends((name, float(end)) for name, end in tokens)
         return Utterance(samples, 16000, segments, f"flite:{voice}")
 
 
@@ -323,7 +323,7 @@ class Festival:
         return "\n".join(lines)
 
 
-def _segments_from_ends(timed: Sequence) -> list[Segment]:  # type: ignore[type-arg]
+def _segments_from_ends(timed: Iterable[tuple[str, float]]) -> list[Segment]:
     segments: list[Segment] = []
     start_s = 0.0
     for name, end_s in timed:
