@@ -207,8 +207,6 @@ def remove() -> int:
     return len(found)
 
 
-torch_index_options = packages.torch_index_options
-
 # The steps of the set-up.
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from core.animator import Animator
     from core.face.mesh import FaceMesh
 
-    from . import motion_file, protocol, serving
+    from . import protocol, serving
 
 log = logging.getLogger("idiolect.worker")
 
@@ -51,7 +51,6 @@ def load_package(name: str, folder: Path) -> ModuleType:
 
 if not TYPE_CHECKING:
     load_package("idiolect_worker", Path(__file__).absolute().parent)
-    motion_file = importlib.import_module("idiolect_worker.motion_file")
     protocol = importlib.import_module("idiolect_worker.protocol")
     serving = importlib.import_module("idiolect_worker.serving")
 
@@ -168,6 +167,7 @@ class Worker:
         """Faces for Blender: the built-in head, or speech keys for a mesh of FLAME topology."""
         from core.face import flame_topology, head
 
+        motion_file = _motion_file()
         kind, output = job.params.get("kind"), _path(job, "output")
         if kind == "head":
             job.progress("Building the head", 0, 1)
@@ -283,6 +283,11 @@ def _face_arrays(face: FaceMesh) -> dict[str, Any]:
 
 def _key_arrays(keys: dict[str, np.ndarray]) -> dict[str, Any]:
     return {"key_names": list(keys), "key_offsets": list(keys.values())}
+
+
+def _motion_file() -> ModuleType:
+    """Imported late: it needs numpy, and a Python without it is to be told so, not to crash."""
+    return importlib.import_module("idiolect_worker.motion_file")
 
 
 def _path(job: Job, name: str) -> Path:

@@ -246,11 +246,12 @@ def torch_index_options() -> list[str]:
 
 
 def download_commands(requirements: list[str], build: str, folder: str) -> list[str]:
-    """What to run on a computer with network, same system and Python, to fill a wheel folder."""
+    """What to run on a computer with network, same system and Python, to fill a wheel folder.
+
+    Quoted so that it can be pasted into cmd.exe as well as into a Unix shell.
+    """
     index = "" if build == "mac" else f" --index-url {TORCH_INDEX}{build}"
     torch = next(line for line in requirements if line.startswith("torch=="))
+    rest = " ".join('"{}"'.format(line.replace('"', "'")) for line in requirements)
     start = f'python -m pip download --only-binary=:all: -d "{folder}"'
-    return [
-        f"{start} --no-deps{index} {torch}",
-        f'{start} --find-links "{folder}" -r requirements.txt',
-    ]
+    return [f"{start} --no-deps{index} {torch}", f'{start} --find-links "{folder}" {rest}']

@@ -4,6 +4,7 @@ Importing the add-on itself would import bpy; its worker and its installer do no
 """
 
 import os
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -20,7 +21,15 @@ sys.modules.setdefault("idiolect_addon", _shell)
 @pytest.fixture(scope="session")
 def worker_python() -> Path:
     """An interpreter that has the worker's packages."""
-    return Path(os.environ.get("IDIOLECT_PYTHON", sys.executable))
+    python = Path(os.environ.get("IDIOLECT_PYTHON", sys.executable))
+    asked = [
+        python,
+        "-c",
+        "import importlib.util as u, sys; sys.exit(u.find_spec('torch') is None)",
+    ]
+    if subprocess.run(asked, check=False).returncode:
+        pytest.skip("this Python has no PyTorch, and IDIOLECT_PYTHON names no other")
+    return python
 
 
 @pytest.fixture(scope="session")

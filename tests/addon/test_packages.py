@@ -166,4 +166,5 @@ def test_requirements_without_torch_or_file_are_refused(tmp_path):
 def test_the_download_commands_fetch_the_same_build():
     first, second = packages.download_commands(REQUIREMENTS, "cu126", "wheels")
     assert "torch==2.13.0" in first and "whl/cu126" in first and "--no-deps" in first
-    assert "-r requirements.txt" in second
+    assert "\"torchaudio==2.11.0 ; sys_platform == 'win32'\"" in second
+    assert '"torch==2.13.0" "numpy>=1.26,<3"' in second, "so that pip takes the build in the folder"
