@@ -11,10 +11,10 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from core.face.eyes import look_keys
-from core.face.geometry import rotation_x, turned
+from core.face.geometry import closest_on_mesh, rotation_x, turned
 from core.face.head_parts import ARCH_DEPTH, ARCH_WIDTH, UPPER_BEHIND_LIPS, Part, lip_depth
 from core.face.head_shape import EYE_CENTRE, EYE_RADIUS, MOUTH_HALF_WIDTH, MOUTH_Y, project
-from core.face.head_topology import MOUTH, Skin, mirror_partners
+from core.face.head_topology import MOUTH, SKIN, Skin, mirror_partners
 from core.face.landmarks import IBUG_COUNT, landmark_table, place_landmarks
 from core.face.shapes import Eyeball, FaceSurface, solve_keys
 
@@ -28,8 +28,12 @@ JAW_SHIFTS = {
     "jawLeft": (0.099, -0.009, 0.009),
     "jawRight": (-0.099, -0.009, 0.009),
 }
+# How the tongue comes out: it climbs over the teeth, reaches forward and bends down.
+TONGUE_RISE_CM, TONGUE_REACH_CM, TONGUE_BEND_CM = 0.35, 3.0, 1.1
 # The mouth bag follows the lips down to this depth behind them (cm), fading out.
 BAG_FOLLOWS_CM = 3.0
+# Skin farther than this from a brow is not under it.
+RIDE_REACH_CM = 0.6
 
 
 def skin_keys(skin: Skin, points: np.ndarray) -> dict[str, np.ndarray]:
@@ -234,23 +238,25 @@ def _carry_mouth_bag(
 def _tongue_out(vertices: np.ndarray) -> np.ndarray:
     """The tongue comes out over the lower lip and bends down."""
     along = (vertices[:, 2] - vertices[:, 2].min()) / np.ptp(vertices[:, 2])
-    return np.stack([0 * along, 0.35 * along - 1.3 * along**4, 3.4 * along**1.1], axis=1)
+    rise = TONGUE_RISE_CM * along - TONGUE_BEND_CM * along**4
+    return np.stack([0 * along, rise, TONGUE_REACH_CM * along**1.1], axis=1)
 
 
 def _ride_on_skin(
     part: Part, skin: Skin, points: np.ndarray, keys: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Move a piece with the skin under it: mean of the nearest vertices, by inverse distance."""
+    """Move a piece with the closest point of the skin under it."""
     if part.name.startswith("lashes"):
         edge = skin.rings["eye" + part.name.removeprefix("lashes") + "Edge"]
         roots = part.vertices.reshape(-1, 2, 3)[:, 0]
         nearest = edge[cKDTree(points[edge]).query(roots)[1]]
         return {name: np.repeat(field[nearest], 2, axis=0) for name, field in keys.items()}
-    quads, material = np.array(skin.quads), np.array(skin.material)
-    surface = np.unique(quads[material == 0])
-    distance, index = cKDTree(points[surface]).query(part.vertices, k=6)
-    weight = 1 / (distance + 0.05)
-    weight /= weight.sum(1, keepdims=True)
+    quads = np.array(skin.quads)[np.array(skin.material) == SKIN]
+    reach = cKDTree(part.vertices).query(points)[0] < RIDE_REACH_CM
+    near = quads[reach[quads].any(1)]
+    triangles = np.concatenate([near[:, [0, 1, 2]], near[:, [0, 2, 3]]])
+    triangle, weight, _ = closest_on_mesh(part.vertices, points, triangles)
+    corners = triangles[triangle]
     return {
-        name: (field[surface[index]] * weight[..., None]).sum(1) for name, field in keys.items()
+        name: np.einsum("vkc,vk->vc", field[corners], weight) for name, field in keys.items()
     }

@@ -107,13 +107,14 @@ def _eye_material(outer_deg: float) -> int:
 
 
 # --- teeth ---------------------------------------------------------------------------------------
-TEETH_COUNT, STEPS_PER_TOOTH = 12, 4
+TEETH_COUNT, STEPS_PER_TOOTH = 14, 4
 # Half axes of the dental arch, and how far round it goes to each side (radians).
-ARCH_WIDTH, ARCH_DEPTH, ARCH_TURN = 2.15, 2.6, 1.25
+ARCH_WIDTH, ARCH_DEPTH, ARCH_TURN = 2.3, 2.8, 1.32
 # The front of the upper arch lies this far behind the lips; the lower one stands behind it.
-UPPER_BEHIND_LIPS, LOWER_BEHIND_UPPER = 0.52, 0.18
-# Cutting edges relative to the line of the lips.
-UPPER_EDGE_Y, LOWER_EDGE_Y = -0.16, -0.26
+UPPER_BEHIND_LIPS, LOWER_BEHIND_UPPER = 0.50, 0.28
+# Cutting edges relative to the line of the lips: the upper ones reach below it, so that they show
+# when the jaw drops and meet the lower lip in f and v; the lower ones stand behind them.
+UPPER_EDGE_Y, LOWER_EDGE_Y = -0.36, -0.10
 # Cross-section from inside the gum over the tooth to the palate side: outwards, away from the
 # cutting edge (cm), material.
 TOOTH_PROFILE = (
@@ -169,16 +170,19 @@ def teeth(upper: bool, lip_z: float) -> Part:
 # --- tongue --------------------------------------------------------------------------------------
 TONGUE_ROWS, TONGUE_SEGMENTS = 14, 16
 TONGUE_LENGTH, TONGUE_HALF_WIDTH, TONGUE_HALF_HEIGHT = 4.3, 1.65, 0.5
-TONGUE_BEHIND_LIPS, TONGUE_UNDER_LIPS = 1.25, 0.95
+TONGUE_BEHIND_LIPS, TONGUE_UNDER_LIPS = 1.15, 0.92
+# The share of the length from which the outline rounds off to the tip.
+TONGUE_TIP = 0.62
 
 
 def tongue(lip_z: float) -> Part:
     """The tongue on the floor of the mouth, with a groove along its middle and a round tip."""
     vertices, quads = [], []
     for row in range(TONGUE_ROWS + 1):
-        along = row / TONGUE_ROWS
-        tip = max(along - 0.5, 0.0) / 0.5
-        taper = np.sqrt(max(1 - tip**2.2, 0.0)) + 0.02
+        # Rows lie closer towards the tip, where the outline is round.
+        along = np.sin(0.5 * np.pi * row / TONGUE_ROWS)
+        tip = max(along - TONGUE_TIP, 0.0) / (1 - TONGUE_TIP)
+        taper = np.sqrt(max(1 - tip**2, 0.0)) + 0.02
         centre_y = MOUTH_Y - TONGUE_UNDER_LIPS + 0.3 * np.sin(np.pi * min(along * 1.05, 1.0))
         turn = 2 * np.pi * np.arange(TONGUE_SEGMENTS) / TONGUE_SEGMENTS
         across, over = np.cos(turn), np.sin(turn)
@@ -200,7 +204,7 @@ def tongue(lip_z: float) -> Part:
 BROW_LINE = ((1.25, 2.12), (2.1, 2.38), (3.2, 2.66), (4.2, 2.66), (5.25, 2.10))
 BROW_HALF_WIDTH = (0.22, 0.27, 0.24, 0.17, 0.03)
 BROW_COLUMNS, BROW_ACROSS = 16, 5
-BROW_LIFT, BROW_THICKNESS = 0.01, 0.09
+BROW_LIFT, BROW_THICKNESS = 0.03, 0.09
 
 
 def eyebrow() -> Part:

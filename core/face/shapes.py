@@ -39,6 +39,9 @@ SEAL_FOLLOWS, PUSH_FOLLOWS = 0.85, 0.7
 # Lips count as colliding when they are closer than in neutral by more than this (IOD, 0.13 mm).
 LIP_SLACK = 0.002
 PUSH_ROUNDS = 2
+BLINK_ROUNDS = 4
+# Keys of the mouth and the jaw that need no look for collisions.
+OPENING_OR_SEALED = ("jawOpen", "mouthFunnel", "mouthClose")
 # Least distance of a lid from the eyeball's centre, in its radii.
 LID_CLEARANCE = 1.045
 # Lid vertices in neutral lie between these distances, in radii; beyond is the brow.
@@ -93,10 +96,12 @@ def solve_keys(surface: FaceSurface) -> dict[str, np.ndarray]:
     lips = LipContact(surface, spread)
     keys["mouthClose"] = lips.seal(keys["jawOpen"], keys["mouthClose"])
     lips.keep_apart(keys)
-    for name, lid in (("eyeBlinkRight", RIGHT_LIDS), ("eyeBlinkLeft", LEFT_LIDS)):
-        keys[name] = keys[name] + _closing(surface, spread, keys[name], lid)
-    for eyeball in surface.eyeballs:
-        _keep_off_eyeball(surface, eyeball, keys)
+    # Pushing a lid off the eyeball parts the lids again by a little, hence more than one round.
+    for _ in range(BLINK_ROUNDS):
+        for name, lid in (("eyeBlinkRight", RIGHT_LIDS), ("eyeBlinkLeft", LEFT_LIDS)):
+            keys[name] = keys[name] + _closing(surface, spread, keys[name], lid)
+        for eyeball in surface.eyeballs:
+            _keep_off_eyeball(surface, eyeball, keys)
     return keys
 
 
