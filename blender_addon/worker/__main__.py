@@ -174,6 +174,8 @@ class Worker:
             arrays = _face_arrays(head.built_in_head())
         elif kind == "speech_keys":
             mesh = motion_file.read_arrays(_path(job, "mesh"))
+            if not {"vertices", "faces"} <= set(mesh):
+                raise _bad_request(job, "mesh", sorted(mesh))
             job.progress("Making speech keys", 0, 1)
             keys = flame_topology.speech_keys(mesh["vertices"], mesh["faces"])
             arrays = _key_arrays(keys)

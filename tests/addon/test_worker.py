@@ -14,7 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from idiolect_addon.worker.client import WorkerClient, WorkerSettings
-from idiolect_addon.worker.motion_file import Motion, read_arrays, read_motion, write_motion
+from idiolect_addon.worker.motion_file import (
+    Motion,
+    read_arrays,
+    read_motion,
+    write_arrays,
+    write_motion,
+)
 from idiolect_addon.worker.protocol import PROTOCOL_VERSION, WorkerError
 
 ROOT = Path(__file__).parents[2]
@@ -439,3 +445,38 @@ def test_the_built_in_head_arrives_as_arrays(client, tmp_path):
 def test_a_face_of_an_unknown_kind(client, tmp_path):
     error = failure(client.request("face", {"kind": "foot", "output": str(tmp_path / "o.npz")}))
     assert error.code == "bad_request"
+
+
+@pytest.mark.shared
+def test_a_mesh_of_flame_topology_gets_its_keys(client, shared, tmp_path):
+    with np.load(shared / "faces" / "flame_topology.npz", allow_pickle=False) as file:
+        vertices, faces = file["W009"], file["faces"]
+    mesh, output = tmp_path / "mesh.npz", tmp_path / "keys.npz"
+    write_arrays(mesh, {"vertices": vertices, "faces": faces})
+    params = {"kind": "speech_keys", "mesh": str(mesh), "output": str(output)}
+    client.request("face", params).wait(120)
+    keys = read_arrays(output)
+    assert keys["key_offsets"].shape == (52, 5023, 3) and "jawOpen" in keys["key_names"]
+
+
+def test_a_mesh_of_another_topology_is_refused(client, tmp_path):
+    mesh, output = tmp_path / "mesh.npz", tmp_path / "keys.npz"
+    params = {"kind": "speech_keys", "mesh": str(mesh), "output": str(output)}
+    write_arrays(mesh, {"vertices": np.zeros((8, 3)), "faces": np.zeros((6, 3), np.int32)})
+    error = failure(client.request("face", params))
+    assert error.code not in ("internal", "bad_request") and error.hint
+    write_arrays(mesh, {"points": np.zeros((8, 3))})
+    assert failure(client.request("face", params)).code == "bad_request"
+    mesh.write_bytes(b"not an archive")
+    assert failure(client.request("face", params)).code == "bad_file"
+    assert not output.exists()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="this machine may have that device")
+def test_a_device_that_is_not_there_is_the_setting_s_fault(worker_python, tmp_path):
+    client = WorkerClient(WorkerSettings(worker_python, device="mps", log_dir=tmp_path))
+    try:
+        error = failure(client.start())
+        assert error.code == "no_device" and error.setting == "device" and "cpu" in error.hint
+    finally:
+        client.close()
