@@ -7,6 +7,8 @@ numpy and bpy. What computes lives in ``core/``, in the worker's process.
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import bpy
 
 from . import environment_operators, installs, job, operators, panel, preferences, properties
@@ -22,7 +24,7 @@ bl_info = {
     "category": "Animation",
 }
 
-_registered: list[object] = []
+_registered: list[ModuleType] = []
 
 
 @bpy.app.handlers.persistent

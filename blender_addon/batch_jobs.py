@@ -126,6 +126,8 @@ def _run(options: argparse.Namespace) -> int:
         WorkerError: for input that is bad for all of them.
     """
     targets = _targets(options)
+    if options.reference:
+        reference.from_file(str(Path(options.reference).absolute()))
     file = bpy.data.filepath
     settings = preferences.of(bpy.context).with_changes(
         checkpoint=options.checkpoint or "", device=options.device or ""

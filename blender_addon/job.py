@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import bpy
 
@@ -249,6 +249,15 @@ class JobOperator:
     _timer: bpy.types.Timer | None = None
     _job: Job | None = None
 
+    if TYPE_CHECKING:  # what bpy.types.Operator, the other base, brings along
+
+        def report(self, kind: set[str], message: str) -> None:
+            """Tell the artist."""
+
+        @classmethod
+        def poll_message_set(cls, message: str) -> None:
+            """Say why the button is grey."""
+
     @classmethod
     def disabled_reason(cls, context: bpy.types.Context) -> str:
         """Why the button cannot be pressed now; empty if it can."""
@@ -285,7 +294,7 @@ class JobOperator:
 
     def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Step on the timer; Esc asks to stop; everything else is left to the interface."""
-        if self._job is not current:
+        if current is None or self._job is not current:
             # Ended from outside: another file was loaded, or the add-on switched off.
             self._remove_timer(context)
             return {"CANCELLED"}

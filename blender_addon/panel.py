@@ -14,6 +14,13 @@ class _Tab:
     bl_category = "Idiolect"
 
 
+class _CharacterTab(_Tab):
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """The settings live on the character."""
+        return character_of(context) is not None
+
+
 class IDIOLECT_PT_character(_Tab, bpy.types.Panel):
     """Who speaks."""
 
@@ -29,7 +36,7 @@ class IDIOLECT_PT_character(_Tab, bpy.types.Panel):
         row.operator("idiolect.add_head", text="Add Head", icon="ADD")
         target = character_of(context)
         if target is None:
-            say(
+            drawing.say(
                 layout, "Pick a mesh with ARKit shape keys, or add the built-in head", "INFO", width
             )
             return
@@ -48,38 +55,32 @@ class IDIOLECT_PT_character(_Tab, bpy.types.Panel):
             layout.operator("idiolect.add_speech_keys", icon="SHAPEKEY_DATA")
 
 
-class IDIOLECT_PT_speech(_Tab, bpy.types.Panel):
+class IDIOLECT_PT_speech(_CharacterTab, bpy.types.Panel):
     """What is said, and when."""
 
     bl_label = "Speech"
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """The settings live on the character."""
-        return character_of(context) is not None
-
     def draw(self, context: bpy.types.Context) -> None:
         """Draw it."""
-        settings = character_of(context).idiolect
-        column = self.layout.column()
+        target = character_of(context)
+        if target is None:
+            return
+        settings, column = target.idiolect, self.layout.column()
         column.prop(settings, "speech", text="")
         column.prop(settings, "start_frame")
 
 
-class IDIOLECT_PT_style(_Tab, bpy.types.Panel):
+class IDIOLECT_PT_style(_CharacterTab, bpy.types.Panel):
     """In whose manner."""
 
     bl_label = "Style"
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """The settings live on the character."""
-        return character_of(context) is not None
-
     def draw(self, context: bpy.types.Context) -> None:
         """Draw it."""
-        settings = character_of(context).idiolect
-        column = self.layout.column()
+        target = character_of(context)
+        if target is None:
+            return
+        settings, column = target.idiolect, self.layout.column()
         column.row(align=True).prop(settings, "reference_kind", expand=True)
         field = {
             "STYLE": "style",
@@ -87,14 +88,15 @@ class IDIOLECT_PT_style(_Tab, bpy.types.Panel):
             "MESH": "reference_mesh",
             "FILE": "reference_file",
         }[settings.reference_kind]
-        column.prop(settings, field, text="")
+        # Only texts have room for a word where nothing is chosen.
+        hint = {"placeholder": "The model's usual manner"} if field == "style" else {}
+        column.prop(settings, field, text="", **hint)
 
 
 class IDIOLECT_PT_animate(_Tab, bpy.types.Panel):
     """The button, its progress, and how things stand."""
 
     bl_label = "Animate"
-    bl_options = {"HIDE_HEADER"}
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw it."""
@@ -117,7 +119,9 @@ def _why_not(context: bpy.types.Context) -> str:
     """Why the panel's button cannot be pressed; a script may name another character or speech."""
     target = character_of(context)
     reason = operators.IDIOLECT_OT_animate.disabled_reason(context) or animation.why_not(target)
-    return reason or ("" if target.idiolect.speech else "Choose a speech file")
+    if reason or target is None:
+        return reason
+    return "" if target.idiolect.speech else "Choose a speech file"
 
 
 CLASSES = (IDIOLECT_PT_character, IDIOLECT_PT_speech, IDIOLECT_PT_style, IDIOLECT_PT_animate)

@@ -8,7 +8,7 @@ from bpy.props import EnumProperty, IntProperty, PointerProperty, StringProperty
 from . import keying, models
 
 REFERENCE_KINDS = (
-    ("STYLE", "Ready-Made", "A style that comes with the model"),
+    ("STYLE", "Preset", "A ready-made style that comes with the model"),
     ("ACTION", "Action", "An Action that moves ARKit shape keys: the manner it was spoken in"),
     ("MESH", "Mesh", "A mesh whose shape keys are animated"),
     ("FILE", "File", "A motion file: .npz, LiveLink Face .csv or BEAT .json"),

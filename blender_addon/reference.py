@@ -82,7 +82,8 @@ def from_action(action: bpy.types.Action | None, fps: float) -> Reference:
     names = _channels(keying.shape_key_names(action))
     if not names:
         raise _unusable(f"The Action “{action.name}” moves no ARKit shape keys.")
-    frames = _frames(*action.curve_frame_range, fps)
+    start, end = action.curve_frame_range
+    frames = _frames(start, end, fps)
     return _sampled(
         keying.sample_action(action, list(names.values()), frames), names, fps, action.name
     )
@@ -101,7 +102,7 @@ def from_mesh(
         raise _unusable("No reference mesh is chosen.")
     keys = mesh_object.data.shape_keys if mesh_object.type == "MESH" else None
     animation = keys.animation_data if keys else None
-    if animation is None:
+    if keys is None or animation is None:
         raise _unusable(f"“{mesh_object.name}” has no animated shape keys.")
     strips = [s for t in animation.nla_tracks if not t.mute for s in t.strips if not s.mute]
     strips = strips if animation.use_nla else []

@@ -1,0 +1,55 @@
+"""The real Blender window under Xvfb: python tests/gui/run.py ZIP OUT [--blender PROGRAM]
+
+Installs the zip in a fresh profile, then runs story.py in the window: Add Head, press Animate, turn
+the view with the mouse while it works, Esc, press again, undo. Each step is checked; pictures are
+left in OUT. Needs Linux, Blender 4.2 or newer, xvfb-run, xdotool and ImageMagick; IDIOLECT_PYTHON
+names the worker's Python. About a minute. Exit code 0 if all is well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SPEECH = HERE.parents[1] / "tests" / "data" / "speech.flac"
+MINUTES = 12  # long enough to be looked at while it is worked on
+
+_LENGTHEN = """
+import sys, numpy as np, soundfile
+samples, rate = soundfile.read(sys.argv[1])
+times = int(float(sys.argv[3]) * 60 * rate / len(samples))
+soundfile.write(sys.argv[2], np.tile(samples, times), rate)
+"""
+
+
+def main() -> int:
+    """Run the story. Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("zip", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--blender", default="blender")
+    parser.add_argument("--speech", type=Path, default=SPEECH)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    worker = os.environ["IDIOLECT_PYTHON"]
+    with tempfile.TemporaryDirectory(prefix="idiolect-gui-") as folder:
+        env = {**os.environ, "BLENDER_USER_RESOURCES": folder, "LIBGL_ALWAYS_SOFTWARE": "1"}
+        install = [options.blender, "--command", "extension", "install-file"]
+        install += ["-r", "user_default", "--enable", options.zip.absolute()]
+        subprocess.run(install, env=env, check=True)
+        long_speech = Path(folder) / "long.wav"
+        lengthen = [worker, "-c", _LENGTHEN, options.speech, long_speech, str(MINUTES)]
+        subprocess.run(lengthen, check=True)
+        story = ["xvfb-run", "-a", "-s", "-screen 0 1400x900x24", options.blender]
+        story += ["--window-geometry", "0", "0", "1400", "900", "--python", HERE / "story.py"]
+        story += ["--", options.out.absolute(), options.speech.absolute(), long_speech]
+        return subprocess.run(story, env=env, timeout=500, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
