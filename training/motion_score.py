@@ -66,6 +66,10 @@ class _Mean:
         self.total += float(values.sum())
         self.weight += values.size
 
+    def merge(self, other: _Mean) -> None:
+        self.total += other.total
+        self.weight += other.weight
+
     @property
     def value(self) -> float:
         return self.total / self.weight if self.weight else math.nan
@@ -93,6 +97,14 @@ class _Own:
         self.jerk.add(metrics.lip_jerk(lips, fps))
         opening = gap_mm.mean(axis=1)
         self.audio = self.audio + len(lips) * metrics.cross_correlation(opening, loudness, fps)
+
+    def merge(self, other: _Own) -> None:
+        for name in ("wanted", "hit", "made", "right"):
+            count = getattr(self.closures, name) + getattr(other.closures, name)
+            setattr(self.closures, name, count)
+        self.silent.merge(other.silent)
+        self.jerk.merge(other.jerk)
+        self.audio = self.audio + other.audio
 
     def summary(self, fps: float) -> dict[str, float]:
         wanted = self.closures.wanted > 0
@@ -160,6 +172,22 @@ class MotionScore:
         correlation = metrics.cross_correlation(gap.mean(axis=1), true_gap.mean(axis=1), fps)
         self._lag = self._lag + frames * correlation
 
+    def merge(self, other: MotionScore) -> None:
+        """Add the clips of another score on the same surface."""
+        self.clips += other.clips
+        self.frames += other.frames
+        for own, others in (
+            (self._face, other._face),
+            (self._lips, other._lips),
+            (self._warp, other._warp),
+        ):
+            own.merge(others)
+        self._lip_dynamics += other._lip_dynamics
+        self._face_dynamics += other._face_dynamics
+        self._lag = self._lag + other._lag
+        self._own.merge(other._own)
+        self._true.merge(other._true)
+
     def summary(self) -> dict[str, float]:
         """Every measure of `MEASURES`; not a number where the clips do not tell."""
         lve = self._lips.value
@@ -177,8 +205,9 @@ class MotionScore:
             **own,
         }
         truths = {f"true_{name}": value for name, value in self._true.summary(self.fps).items()}
-        ordered = {name: values[name] for name in MEASURES}
-        return ordered | truths | {"clips": self.clips, "seconds": self.frames / self.fps}
+        counts = {"clips": self.clips, "seconds": self.frames / self.fps}
+        found = {name: values[name] for name in MEASURES} | truths | counts
+        return {name: float(value) for name, value in found.items()}
 
 
 def _parts(frames: int, longest: int) -> list[slice]:

@@ -70,11 +70,18 @@ class ArkitSurface:
         self.face = head.groups["skin"]
         self.lips = head.groups["lips"]
         self.upper_face = head.groups["upper_face"]
+        named = (self.face, self.lips, self.upper_face)
+        self._bases = {id(ids): self._basis(ids) for ids in named}
 
     def offsets(self, motion: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """See `Surface.offsets`."""
-        basis = self._offsets[:, ids].reshape(len(self._offsets), -1)
+        basis = self._bases.get(id(ids))
+        basis = self._basis(ids) if basis is None else basis
         return (np.asarray(motion, np.float64) @ basis).reshape(len(motion), -1, 3)
+
+    def _basis(self, ids: np.ndarray) -> np.ndarray:
+        """(C, 3n) offsets of some vertices."""
+        return np.ascontiguousarray(self._offsets[:, ids]).reshape(len(self._offsets), -1)
 
     def lip_gap_mm(self, motion: np.ndarray) -> np.ndarray:
         """See `Surface.lip_gap_mm`."""

@@ -1,0 +1,233 @@
+"""Measure models on a corpus.
+
+    python -m training.evaluate --checkpoint MODEL --corpus DIR --split test-a [--out FOLDER]
+    python -m training.evaluate --compare MODEL MODEL … --corpus DIR --split valid
+
+Every clip of the split is animated from its speech, in the manner of ANOTHER clip of the same
+person, and compared with the captured motion: `training.motion_score.MEASURES`, over all, by
+identity and by emotion. Splits: train, valid, test, test-a (people known from training), test-b
+(others). Prints Markdown; with --out also writes evaluation.md and evaluation.json.
+
+Raw motion is measured; --finish measures what `core.finishing` makes of it. Motion in the spaces
+"flame" and "vertices" needs --lips, since regions of those meshes cannot be shipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from core.animator import Animator
+from core.audio import SAMPLE_RATE_HZ
+from core.emotions import EMOTIONS
+from core.errors import IdiolectError
+from core.face.flame import FlameModel
+from core.face.flame_file import load_flame
+from core.files import atomic_path
+from core.finishing import FinishSettings
+from core.motion import MotionClip
+from training.corpus import UNKNOWN_EMOTION, Corpus
+from training.motion_score import MotionScore
+from training.report import markdown
+from training.surfaces import FLAME_LIP_PAIR, Surface, surface_for
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Evaluation:
+    """What was measured of one model.
+
+    Attributes:
+        name: The model's name.
+        parameters: Its number of weights.
+        everything: Measures over all clips.
+        identities: Measures by identity.
+        emotions: Measures by emotion, of clips whose emotion is known.
+        seconds_per_second: Time taken for a second of speech, on this machine.
+        without_reference: Clips whose person has no other clip; the model's default style is used.
+    """
+
+    name: str
+    parameters: int
+    everything: dict[str, float]
+    identities: dict[str, dict[str, float]] = field(default_factory=dict)
+    emotions: dict[str, dict[str, float]] = field(default_factory=dict)
+    seconds_per_second: float = math.nan
+    without_reference: int = 0
+
+    def to_dict(self) -> dict:
+        """For JSON, in which what is not a number is null."""
+        return {key: _without_nan(value) for key, value in vars(self).items()}
+
+
+def evaluate(
+    animator: Animator,
+    corpus: Corpus,
+    clips: Sequence[int],
+    surface: Surface,
+    finishing: FinishSettings | None = None,
+) -> Evaluation:
+    """Animate clips and measure them.
+
+    Args:
+        animator: The model.
+        corpus: The corpus.
+        clips: Indices of the clips.
+        surface: The face to measure on.
+        finishing: What is done to the motion before it is measured; None measures it raw.
+
+    Raises:
+        IdiolectError: The model's motion is not the corpus'.
+    """
+    _check_fits(animator, corpus)
+    total = MotionScore(surface, corpus.fps)
+    identities: dict[str, MotionScore] = {}
+    emotions: dict[str, MotionScore] = {}
+    references = references_of(corpus, clips)
+    taken_s = 0.0
+    for index in tqdm(clips, desc=animator.name, unit="clip", mininterval=1.0):
+        clip, reference = corpus.clips[index], references[index]
+        style = None
+        if reference is not None:
+            style = animator.style_from_motion(
+                MotionClip(corpus.clip_motion(reference), corpus.channels, corpus.fps, corpus.space)
+            )
+        samples, truth = corpus.clip_samples(index), corpus.clip_motion(index)
+        begun = time.perf_counter()
+        motion = animator.animate(samples, style=style, fps=corpus.fps, finishing=finishing)
+        taken_s += time.perf_counter() - begun
+        predicted = motion.select(corpus.channels) if corpus.space == "arkit" else motion.weights
+        # The last frame may lie beyond the last sample: the face then rests as it was.
+        short = max(0, len(truth) - len(predicted))
+        predicted = np.pad(predicted, ((0, short), (0, 0)), mode="edge")
+        score = MotionScore(surface, corpus.fps)
+        score.add(truth, predicted, corpus.clip_phones(index), samples)
+        labels = corpus.clip_emotion(index)
+        known = labels[labels != UNKNOWN_EMOTION]
+        groups = [total, identities.setdefault(clip.identity, MotionScore(surface, corpus.fps))]
+        if len(known):
+            emotion = EMOTIONS[int(np.bincount(known).argmax())]
+            groups.append(emotions.setdefault(emotion, MotionScore(surface, corpus.fps)))
+        for group in groups:
+            group.merge(score)
+    heard_s = sum(corpus.clips[index].samples for index in clips) / SAMPLE_RATE_HZ
+    return Evaluation(
+        name=animator.name,
+        parameters=animator.parameters,
+        everything=total.summary(),
+        identities={name: score.summary() for name, score in sorted(identities.items())},
+        emotions={name: score.summary() for name, score in sorted(emotions.items())},
+        seconds_per_second=taken_s / heard_s,
+        without_reference=sum(reference is None for reference in references.values()),
+    )
+
+
+def references_of(corpus: Corpus, clips: Sequence[int]) -> dict[int, int | None]:
+    """The clip whose manner each clip is spoken in: the next one of the same person.
+
+    Of the same split where there is one, else any other clip of theirs; None where there is none.
+    """
+    chosen: dict[int, int | None] = {}
+    for index in clips:
+        person = corpus.clips[index].identity
+        for pool in (clips, range(len(corpus.clips))):
+            others = [i for i in pool if corpus.clips[i].identity == person and i != index]
+            if others:
+                chosen[index] = next((i for i in others if i > index), others[0])
+                break
+        else:
+            chosen[index] = None
+    return chosen
+
+
+def _check_fits(animator: Animator, corpus: Corpus) -> None:
+    found = (animator.space, animator.config.motion.channels)
+    expected = (corpus.space, len(corpus.channels))
+    if found != expected:
+        raise IdiolectError(
+            f"{corpus.folder}: expected motion as the model '{animator.name}' makes it "
+            f"({found[0]}, {found[1]} channels), found {expected[0]}, {expected[1]} channels",
+            hint="Measure a model on the kind of corpus that it learnt from.",
+            code="corpus_mismatch",
+            setting="--corpus",
+        )
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluate", description=(__doc__ or "").splitlines()[0]
+    )
+    models = parser.add_mutually_exclusive_group(required=True)
+    models.add_argument("--checkpoint", type=Path, help="a finished model")
+    models.add_argument("--compare", type=Path, nargs="+", help="several, side by side")
+    parser.add_argument("--corpus", type=Path, required=True, help="a corpus (training.prepare)")
+    parser.add_argument("--split", default="test", help="train, valid, test, test-a or test-b")
+    parser.add_argument("--limit", type=int, help="only the first so many clips")
+    parser.add_argument("--out", type=Path, help="folder for evaluation.md and evaluation.json")
+    parser.add_argument("--finish", action="store_true", help="measure finished motion, not raw")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--lips", type=Path, help="vertices of the lips, or FLAME_masks.pkl")
+    parser.add_argument("--upper-face", type=Path, help="vertices of the upper face")
+    parser.add_argument(
+        "--lip-pair", type=int, nargs=2, default=FLAME_LIP_PAIR, metavar=("UPPER", "LOWER"),
+        help="vertices at the middle of the lips (default: FLAME's)",
+    )  # fmt: skip
+    parser.add_argument("--flame", type=Path, help="a FLAME model, for motion in that space")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        corpus = Corpus(options.corpus)
+        clips = corpus.select(options.split)[: options.limit]
+        surface = surface_for(
+            corpus.space,
+            corpus.channels,
+            lips=options.lips,
+            upper_face=options.upper_face,
+            lip_pair=(options.lip_pair[0], options.lip_pair[1]),
+            flame=FlameModel(load_flame(options.flame)) if options.flame else None,
+        )
+        finishing = FinishSettings() if options.finish else None
+        evaluations = {}
+        for path in options.compare or [options.checkpoint]:
+            animator = Animator(path, options.device)
+            evaluations[str(path)] = evaluate(animator, corpus, clips, surface, finishing)
+        text = markdown(list(evaluations.values()), str(options.corpus), options.split)
+        if options.out:
+            data = {"corpus": str(options.corpus), "split": options.split}
+            models = {path: found.to_dict() for path, found in evaluations.items()}
+            with atomic_path(options.out / "evaluation.json") as path:
+                path.write_text(json.dumps({**data, "models": models}, indent=1), encoding="utf-8")
+            with atomic_path(options.out / "evaluation.md") as path:
+                path.write_text(text, encoding="utf-8")
+    except IdiolectError as error:
+        hint = f"\n hint: {error.hint}" if error.hint else ""
+        print(f"error: {error.message}{hint}", file=sys.stderr)
+        return 2
+    print(text, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
