@@ -193,7 +193,7 @@ def _draw_readiness(layout: bpy.types.UILayout, settings: Settings, width: int) 
         drawing.say(layout, f"{problem.message} {problem.hint}", "ERROR", width)
     elif _worker_info:
         device, torch = _worker_info.get("device"), _worker_info.get("torch")
-        drawing.say(layout, f"Ready: {device}, PyTorch {torch}", "CHECKMARK", width)
+        drawing.say(layout, f"Ready: PyTorch {torch} on {device}", "CHECKMARK", width)
     else:
         drawing.say(layout, "Ready", "CHECKMARK", width)
 

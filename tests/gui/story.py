@@ -19,6 +19,7 @@ import bpy
 out, speech, long_speech = sys.argv[sys.argv.index("--") + 1 :][:3]
 PACKAGE = "bl_ext.user_default.idiolect"
 longest_gap_s = 0.0
+last_tick: float | None = None
 bpy.context.preferences.view.show_splash = False  # now, before it opens and takes all the events
 
 
@@ -45,12 +46,20 @@ def picture(name: str) -> None:
     """A screenshot from outside: Blender's own is black without a graphics card."""
     path = str(Path(out) / f"{name}.png")
     subprocess.run(["import", "-window", "root", path], check=True, timeout=60)
+    forget_tick()
     say("picture", path)
 
 
 def hands(*words: object) -> None:
     """A real event of mouse or keyboard."""
     subprocess.run(["xdotool", *map(str, words)], check=True, timeout=20)
+    forget_tick()
+
+
+def forget_tick() -> None:
+    """The time just spent waiting for another program is this story's fault, not the add-on's."""
+    global last_tick
+    last_tick = None
 
 
 def centre_of_view() -> tuple[int, int]:
@@ -180,13 +189,11 @@ def story() -> Iterator[float]:
 def _value(head: bpy.types.Object, key: str, frame: int) -> float:
     """Value of a key at a frame, from its curve."""
     keying = sys.modules[f"{PACKAGE}.keying"]
-    return float(
-        keying.sample_action(head.data.shape_keys.animation_data.action, [key], [frame])[0]
-    )
+    action = head.data.shape_keys.animation_data.action
+    return float(keying.sample_action(action, [key], [frame])[0, 0])
 
 
 told = story()
-last_tick = None
 
 
 def tick() -> float | None:
