@@ -154,15 +154,19 @@ def _animate(options: argparse.Namespace) -> None:
 
 
 class _Bar:
-    """One tqdm bar a stage, on stderr, so that output can be piped."""
+    """Progress on stderr, so that output can be piped: a bar in a terminal, lines in a log."""
 
     def __init__(self, quiet: bool) -> None:
         from tqdm import tqdm
 
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty()
+        self._stage = ""
         self._bar = tqdm(
-            disable=quiet,
+            disable=quiet or not self._terminal,
             file=sys.stderr,
             leave=False,
+            desc="Starting",
             bar_format="{desc}: {percentage:3.0f}%|{bar:30}| {n_fmt}/{total_fmt}",
             total=1,
         )
@@ -175,6 +179,9 @@ class _Bar:
 
     def show(self, stage: str, done: int, total: int) -> None:
         """Progress as the animator reports it."""
+        if stage != self._stage and not (self._quiet or self._terminal):
+            print(f"{stage} …", file=sys.stderr)
+        self._stage = stage
         self._bar.set_description_str(stage, refresh=False)
         self._bar.total = max(total, 1)
         self._bar.n = done
