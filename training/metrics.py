@@ -22,6 +22,8 @@ from core.phones import BILABIALS, PHONE_INDEX, SILENCE
 from training.corpus import UNKNOWN_PHONE
 
 MAX_LAG_S = 0.3
+STILL = 1e-4
+"""Deviation, in mm or dB, of a curve that does not move but for rounding."""
 SILENCE_MARGIN_S = 0.2
 """Lips move before speech and come to rest after it: that much of a pause is not its middle."""
 
@@ -128,7 +130,7 @@ def cross_correlation(curve: np.ndarray, reference: np.ndarray, fps: float) -> n
     """
     reach = round(MAX_LAG_S * fps)
     count = min(len(curve), len(reference))
-    if count <= 2 * reach or min(curve[:count].std(), reference[:count].std()) < 1e-9:
+    if count <= 2 * reach or min(curve[:count].std(), reference[:count].std()) < STILL:
         return np.zeros(2 * reach + 1)
     a, b = ((c[:count] - c[:count].mean()) / c[:count].std() for c in (curve, reference))
     shifts = range(-reach, reach + 1)

@@ -232,6 +232,12 @@ def test_too_short() -> None:
         make_clip(_take(0.15), Options())
 
 
+def test_channels_of_another_rig_are_not_dropped_in_silence() -> None:
+    take = replace(_take(), motion=MotionClip(np.zeros((120, 1)), ("mouth_stretch_c",), 60.0))
+    with pytest.raises(IdiolectError, match="expected ARKit channels, found mouth_stretch_c"):
+        make_clip(take, Options())
+
+
 def test_phones_at_frames() -> None:
     times = np.arange(5) / 10
     segments = [Segment("B", 0.1, 0.2), Segment("IY", 0.2, 0.35)]

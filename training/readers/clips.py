@@ -10,7 +10,7 @@ import numpy as np
 
 from core.audio import SAMPLE_RATE_HZ, speech_gain
 from core.errors import IdiolectError
-from core.motion import ARKIT_CHANNELS, resample
+from core.motion import ARKIT_CHANNELS, MotionClip, resample
 from core.phones import PHONE_INDEX, SILENCE
 from training.corpus import UNKNOWN_EMOTION, UNKNOWN_PHONE
 from training.readers.interface import Take
@@ -81,7 +81,7 @@ def make_clip(take: Take, options: Options, align: Align | None = None) -> Clip:
     frames = int(covered_s * options.fps + 1e-6) + 1
     times = np.arange(frames) / options.fps
     resampled = resample(motion, options.fps, frames=frames)
-    weights = resampled.select(ARKIT_CHANNELS) if motion.space == "arkit" else resampled.weights
+    weights = _in_order(resampled) if motion.space == "arkit" else resampled.weights
     samples = take.samples[: round(frames / options.fps * SAMPLE_RATE_HZ)]
     samples = samples * np.float32(speech_gain(samples))
     phones = np.full(frames, UNKNOWN_PHONE, np.uint8)
@@ -95,6 +95,18 @@ def make_clip(take: Take, options: Options, align: Align | None = None) -> Clip:
         nearest = (times * motion.fps).round().astype(int).clip(0, len(take.emotion) - 1)
         emotion = take.emotion[nearest]
     return Clip(samples, weights, phones, emotion, difference_s)
+
+
+def _in_order(motion: MotionClip) -> np.ndarray:
+    """ARKit weights (T, 52) in the order of ARKIT_CHANNELS."""
+    if foreign := sorted(set(motion.channels) - set(ARKIT_CHANNELS)):
+        raise IdiolectError(
+            f"expected ARKit channels, found {', '.join(foreign[:4])} and others",
+            hint="Rename them to Apple's 52 names.",
+            code="foreign_channels",
+            setting="source",
+        )
+    return motion.select(ARKIT_CHANNELS)
 
 
 def phones_at(
