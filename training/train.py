@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from core.checkpoint import load_checkpoint, save_checkpoint
+from core.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from core.errors import IdiolectError
 from core.files import atomic_path
 from core.learning.losses import LossWeights
@@ -51,6 +51,8 @@ class TrainConfig:
     """CPU threads."""
     backbone_weights: str = ""
     """Checkpoint of the compact backbone (`training.backbone`); its sizes are taken from it."""
+    initial_weights: str = ""
+    """A finished model of the same sizes to begin from; its backbone may differ. Empty = chance."""
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     """The speech backbone, frozen while the decoder learns."""
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -89,6 +91,9 @@ def train(
     backbone, backbone_config = load_backbone(config)
     features = corpus_features(corpus, backbone, progress)
     model = IdiolectModel(config.model, track_sizes(backbone, config.model.speech))
+    if config.initial_weights:
+        start = load_checkpoint(Path(config.initial_weights))
+        load_weights(model, start.part("model"), start.path)
     batches = CorpusBatches(corpus, features, config.model, config.data, config.seed)
     face = face_measures(corpus.space, corpus.channels)
     trainer = Trainer(model, batches, face, config.optim, config.loss, config.seed)

@@ -38,10 +38,14 @@ class StyleEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
         self.project = nn.Linear(width, width)
+        # Norms come first, unlike in the paper: with norms last the codes of all people collapse into
+        # one unless the learning rate is a tenth of what the decoder wants.
         layer = nn.TransformerEncoderLayer(
-            width, config.heads, config.hidden, config.dropout, batch_first=True
+            width, config.heads, config.hidden, config.dropout, batch_first=True, norm_first=True
         )
-        self.transformer = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
+        self.transformer = nn.TransformerEncoder(
+            layer, config.layers, norm=nn.LayerNorm(width), enable_nested_tensor=False
+        )
         self.out = nn.Linear(width, config.code)
 
     def forward(self, motion: Tensor, mask: Tensor) -> Tensor:

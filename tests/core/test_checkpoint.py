@@ -15,7 +15,11 @@ from core.errors import IdiolectError
 
 def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
-    tensors = {"model.w": torch.randn(3, 2), "model.n": torch.tensor(4), "styles.calm": torch.ones(2)}
+    tensors = {
+        "model.w": torch.randn(3, 2),
+        "model.n": torch.tensor(4),
+        "styles.calm": torch.ones(2),
+    }
     save_checkpoint(path, tensors, {"model": {"size": 3}}, {"name": "ä"})
     loaded = load_checkpoint(path)
     assert loaded.config == {"model": {"size": 3}} and loaded.metadata == {"name": "ä"}
@@ -85,5 +89,5 @@ def test_names_and_shapes_must_agree() -> None:
     ):
         with pytest.raises(IdiolectError, match=said):
             load_weights(module, {**good, **change}, Path("m"))
-    with pytest.raises(IdiolectError, match="m does not fit.*'bias' is missing"):
+    with pytest.raises(IdiolectError, match=r"m does not fit.*'bias' is missing"):
         load_weights(module, {"weight": good["weight"]}, Path("m"))

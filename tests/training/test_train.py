@@ -1,0 +1,239 @@
+"""Training: it learns, it goes on as if never stopped, and it says early what does not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from core.animator import Animator
+from core.checkpoint import load_checkpoint
+from core.errors import IdiolectError
+from core.learning import losses
+from core.learning.batch import Batch
+from core.learning.trainer import Trainer
+from core.model.config import load_toml
+from core.model.model import IdiolectModel
+from tests.training.small_corpus import make_small_corpus, save_small_backbone
+from training.bundle import main as bundle_main
+from training.bundle import make_bundle
+from training.corpus import Corpus, CorpusBatches
+from training.face_measures import face_measures
+from training.features import corpus_features
+from training.train import TrainConfig, load_backbone, main, train
+
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_small_corpus(tmp_path_factory.mktemp("corpus") / "small")
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_small_backbone(tmp_path_factory.mktemp("backbone") / "backbone.safetensors")
+
+
+def tiny(backbone: Path, *overrides: str) -> TrainConfig:
+    return load_toml(
+        TrainConfig, CONFIGS / "tiny.toml", [f"backbone_weights='{backbone}'", *overrides]
+    )
+
+
+def make_trainer(config: TrainConfig, corpus_folder: Path) -> Trainer:
+    corpus = Corpus(corpus_folder)
+    network, _ = load_backbone(config)
+    torch.manual_seed(config.seed)
+    sizes = {"hidden": network.feature_dim, "posteriors": 40, "prosody": 4}
+    batches = CorpusBatches(
+        corpus, corpus_features(corpus, network), config.model, config.data, config.seed
+    )
+    face = face_measures(corpus.space, corpus.channels)
+    model = IdiolectModel(config.model, sizes)
+    return Trainer(model, batches, face, config.optim, config.loss, config.seed)
+
+
+@pytest.mark.parametrize("name", ["idiolect", "tiny"])
+def test_presets_load(name: str) -> None:
+    assert load_toml(TrainConfig, CONFIGS / f"{name}.toml").name == name
+
+
+def test_tiny_model_overfits_one_clip(corpus: Path, backbone: Path) -> None:
+    config = tiny(backbone, "optim.steps=150", "optim.learning_rate=1e-2")
+    trainer = make_trainer(config, corpus)
+    one = trainer.source.batch(0)
+
+    class Same:
+        identities = trainer.source.identities
+
+        def batch(self, step: int) -> Batch:
+            return one
+
+    trainer.source = Same()  # type: ignore[assignment]
+    first = trainer.train_step()
+    for _ in range(149):
+        last = trainer.train_step()
+    assert last["reconstruction"] < 0.15 * first["reconstruction"]
+    assert last["lips"] < 0.6 * first["lips"]
+
+
+def test_resumed_run_equals_an_uninterrupted_one(
+    corpus: Path, backbone: Path, tmp_path: Path
+) -> None:
+    config = tiny(backbone)
+    train(config, corpus, tmp_path / "whole")
+    # Stopped in the middle by a progress callback, as Ctrl-C would.
+    state = tmp_path / "parts" / "state.safetensors"
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "training" and done == 13:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, corpus, tmp_path / "parts", stop)
+    assert load_checkpoint(state).metadata["step"] == 10
+    train(config, corpus, tmp_path / "parts")
+    whole, parts = (load_checkpoint(tmp_path / d / "state.safetensors") for d in ("whole", "parts"))
+    assert whole.metadata["step"] == parts.metadata["step"] == 20
+    assert whole.tensors.keys() == parts.tensors.keys()
+    for name, value in whole.tensors.items():
+        torch.testing.assert_close(parts.tensors[name], value, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def test_trained_model_animates_and_bundles(
+    corpus: Path, backbone: Path, tmp_path: Path, speech_file: Path
+) -> None:
+    out = tmp_path / "run"
+    overrides = ["--set", f"backbone_weights='{backbone}'", "--set", "optim.steps=2"]
+    arguments = ["--config", str(CONFIGS / "tiny.toml"), "--corpus", str(corpus)]
+    assert main([*arguments, "--out", str(out), *overrides]) == 0
+    clip = Animator(out / "model.safetensors", "cpu").animate(speech_file, fps=30.0)
+    assert clip.weights.shape[1] == 52
+    resolved = load_toml(TrainConfig, out / "config.toml")
+    assert resolved.optim.steps == 2 and resolved.name == "tiny"
+    bundle = tmp_path / "bundle.safetensors"
+    make_bundle(out / "model.safetensors", Corpus(corpus), bundle)
+    bundled = Animator(bundle, "cpu")
+    assert sorted(bundled.styles) == ["broad", "neutral"]
+    assert bundle.stat().st_size < 0.7 * (out / "model.safetensors").stat().st_size
+    np.testing.assert_allclose(
+        bundled.animate(speech_file, fps=30.0, style=np.zeros(16, np.float32)).weights,
+        Animator(out / "model.safetensors", "cpu")
+        .animate(speech_file, fps=30.0, style=np.zeros(16, np.float32))
+        .weights,
+        atol=2e-2,
+    )
+    assert bundle_main(["--run", str(tmp_path), "--corpus", str(corpus)]) == 2
+
+
+def test_loss_that_is_not_finite_is_left_out_and_then_reported(
+    corpus: Path, backbone: Path
+) -> None:
+    trainer = make_trainer(tiny(backbone), corpus)
+    trainer.train_step()
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    good = trainer.source.batch(0)
+
+    class Poisoned:
+        identities = trainer.source.identities
+
+        def batch(self, step: int) -> Batch:
+            return good._replace(motion=torch.full_like(good.motion, float("nan")))
+
+    trainer.source = Poisoned()  # type: ignore[assignment]
+    trainer.train_step()
+    for name, value in trainer.model.state_dict().items():
+        torch.testing.assert_close(value, before[name])
+    with pytest.raises(IdiolectError, match="not finite") as caught:
+        for _ in range(100):
+            trainer.train_step()
+    assert caught.value.setting == "optim.learning_rate"
+
+
+def test_batches_are_repeatable_and_pair_different_clips(corpus: Path, backbone: Path) -> None:
+    trainer = make_trainer(tiny(backbone), corpus)
+    source = trainer.source
+    assert isinstance(source, CorpusBatches)
+    for a, b in zip(source.batch(3)[1:8], source.batch(3)[1:8], strict=True):
+        torch.testing.assert_close(a, b)
+    assert not torch.equal(source.batch(3).motion, source.batch(4).motion)
+    drawn: list[tuple[int, int]] = []
+    item = source._item
+    source._item = lambda who, a, b, rng: drawn.append((a, b)) or item(who, a, b, rng)  # type: ignore
+    for step in range(20):
+        source.batch(step)
+    clips = source.corpus.clips
+    assert all(a != b and clips[a].identity == clips[b].identity for a, b in drawn)
+    assert all(clips[a].split == "train" for a, _ in drawn)
+    strangers = next(iter(source.validation()))
+    assert strangers.motion.shape[-1] == 52
+
+
+def test_weight_zero_takes_a_term_away(corpus: Path, backbone: Path) -> None:
+    config = tiny(backbone, "loss.lips=0.0", "loss.identity=0.0")
+    terms = make_trainer(config, corpus).train_step()
+    assert "lips" not in terms and "identity" not in terms and "velocity" in terms
+
+
+def test_closures_weigh_most_in_the_lip_loss() -> None:
+    matrix, rest = torch.tensor([[10.0]]), torch.zeros(1)
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    errors = [
+        losses.lip_loss(
+            torch.tensor([[[true + 0.1]]]), torch.tensor([[[true]]]), mask, matrix, rest, 1.0
+        )
+        for true in (0.0, 0.1, 1.0)
+    ]
+    assert errors[0] > 2 * errors[1] > 4 * errors[2] > 0
+
+
+def test_losses_ignore_padding() -> None:
+    true, predicted = torch.rand(1, 6, 3), torch.rand(1, 6, 3)
+    predicted[0, 4:] = 99.0
+    mask = torch.arange(6)[None] < 4
+    weights = torch.ones(3)
+    short = torch.ones(1, 4, dtype=torch.bool)
+    for loss in (losses.reconstruction_loss, losses.velocity_loss):
+        torch.testing.assert_close(
+            loss(predicted, true, mask, weights),
+            loss(predicted[:, :4], true[:, :4], short, weights),
+        )
+
+
+def test_what_does_not_fit_is_said_before_training(
+    corpus: Path, backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(IdiolectError, match=r"expected the frame rate 25\.0, found 50\.0"):
+        train(tiny(backbone, "model.motion.fps=25.0"), corpus, tmp_path)
+    with pytest.raises(IdiolectError, match="is no corpus"):
+        train(tiny(backbone), tmp_path / "nowhere", tmp_path)
+    with pytest.raises(IdiolectError, match="no weights yet"):
+        train(tiny(Path()), corpus, tmp_path)
+    code = main(
+        ["--config", str(CONFIGS / "tiny.toml"), "--corpus", str(corpus), "--set", "optim.lr=1"]
+    )
+    assert code == 2 and "unknown setting 'optim.lr'" in capsys.readouterr().err
+    train(tiny(backbone, "optim.steps=1"), corpus, tmp_path)
+    with pytest.raises(IdiolectError, match="another 'model' configuration"):
+        train(tiny(backbone, "model.decoder.blocks=2"), corpus, tmp_path)
+
+
+def test_damaged_corpus_is_named(tmp_path: Path) -> None:
+    folder = make_small_corpus(tmp_path / "c")
+    np.save(folder / "motion.npy", np.zeros((5, 52), np.float16))
+    with pytest.raises(IdiolectError, match=r"motion\.npy: expected an array of shape"):
+        Corpus(folder)
+    header = json.loads((folder / "corpus.json").read_text())
+    (folder / "corpus.json").write_text(json.dumps({**header, "format": "other"}))
+    with pytest.raises(IdiolectError, match="expected the form idiolect-corpus-1, found other"):
+        Corpus(folder)
+
+
+def test_one_clip_a_person_is_too_few(backbone: Path, tmp_path: Path) -> None:
+    folder = make_small_corpus(tmp_path / "c", clips=1)
+    with pytest.raises(IdiolectError, match=r"nobody .* has two clips"):
+        train(tiny(backbone), folder, tmp_path / "run")
