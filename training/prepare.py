@@ -2,7 +2,7 @@
 
     python -m training.prepare READER SOURCE OUT [--fps 25] [--identities A B] [--limit N]
 
-READER is one of vocaset, biwi, beat, beat2, flame-tracks, live-link (`training.readers`). Motion is
+READER is one of vocaset, biwi, beat, beat2, hdtf, flame-tracks, live-link (`training.readers`). Motion is
 resampled by time, speech brought to 16 kHz and to one level, phones taken from a TextGrid, else
 found by forced alignment of the transcript, else marked as unknown; splits are as published.
 

@@ -176,6 +176,35 @@ def write_track(path: Path, sound_path: Path, *, frames: int = 30, seed: int = 4
     write_sound(sound_path, frames / 25)
 
 
+# ------------------------------------------------------------------------------------- 3D-HDTF
+
+
+def write_hdtf(folder: Path, *, frames: int = 20) -> dict[int, np.ndarray]:
+    """Four videos in Mimic's form, one of them as offsets; returns the templates."""
+    rng = np.random.default_rng(5)
+    folder.mkdir(parents=True, exist_ok=True)
+    templates = {person: rng.normal(0, 0.06, (5023, 3)) for person in (1, 151)}
+    (folder / "templates.pkl").write_bytes(pickle.dumps(templates))
+    videos = {"RD_Radio1_000": (1, "train"), "RD_Radio1_001": (1, "train"),
+              "RD_Radio1_002": (1, "test"), "WRA_Person_000": (151, "train")}  # fmt: skip
+    ramp = np.linspace(0, 0.01, frames)[:, None, None]
+    for name, (person, _) in videos.items():
+        place = folder / "spectre_processed_25fps_16kHz" / name
+        place.mkdir(parents=True)
+        rest = 0 if name == "RD_Radio1_001" else templates[person]
+        verts = (rest + ramp + np.zeros((5023, 3))).astype(np.float32)
+        np.save(place / "verts_new_shape1.npy", {"verts": verts})
+        if name == "RD_Radio1_000":
+            heard = sound(frames / 25) / np.float32(32768)
+            entry = {"speech_array": heard.astype(np.float32), "sampling_rate": RATE_HZ}
+            np.save(place / "audio_librosa.npy", entry)
+        else:
+            write_sound(folder / "audio_16000Hz_from_video" / f"{name}.wav", frames / 25)
+    lines = [f"{name} {person} {frames} {split}" for name, (person, split) in videos.items()]
+    (folder / "video_list_id_framenum-train_test.txt").write_text("\n".join(lines) + "\n")
+    return templates
+
+
 # ------------------------------------------------------------------------------------ Live Link
 
 

@@ -10,6 +10,7 @@ from published import (
     write_beat2,
     write_beat_recording,
     write_biwi,
+    write_hdtf,
     write_live_link,
     write_sound,
     write_track,
@@ -34,6 +35,7 @@ COMMANDS = {
     "biwi": lambda folder: write_biwi(folder, height=0.25),
     "beat": lambda folder: write_beat_recording(folder, "1_wayne_0_9_9"),
     "beat2": lambda folder: write_beat2(folder, {"2_scott_0_9_9": "train"}),
+    "hdtf": write_hdtf,
     "flame-tracks": lambda folder: write_track(folder / "a_000.npz", folder / "a_000.wav"),
     "live-link": lambda folder: write_live_link(folder / "Ada" / "take.csv"),
 }

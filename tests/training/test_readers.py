@@ -12,6 +12,7 @@ from published import (
     write_beat2,
     write_beat_recording,
     write_biwi,
+    write_hdtf,
     write_live_link,
     write_sound,
     write_track,
@@ -334,6 +335,49 @@ def test_flame_tracks_errors(tmp_path: Path) -> None:
     assert "not finite" in error_of("flame-tracks", tmp_path).message
     (tmp_path / "video_list_id_framenum-train_test.txt").write_text("a_000 someone\n")
     assert "expected a name and a person's number" in error_of("flame-tracks", tmp_path).message
+
+
+# ------------------------------------------------------------------------------------- 3D-HDTF
+
+
+def test_hdtf(tmp_path: Path) -> None:
+    templates = write_hdtf(tmp_path)
+    found = read("hdtf", tmp_path)
+    assert {name: (r.identity, r.split) for name, r in found.items()} == {
+        "RD_Radio1_000": ("001", "train"),
+        "RD_Radio1_001": ("001", "train"),
+        "RD_Radio1_002": ("001", "test"),  # Test-A
+        "WRA_Person_000": ("151", "test"),  # Test-B
+    }
+    expected = np.repeat(np.linspace(0, 0.01, 20)[:, None], 15069, axis=1)
+    for name in ("RD_Radio1_000", "RD_Radio1_001", "WRA_Person_000"):
+        take = found[name].load()
+        assert (take.motion.space, take.motion.fps) == ("vertices", 25)
+        np.testing.assert_allclose(take.motion.weights, expected, atol=1e-7)
+        assert len(take.samples) == pytest.approx(20 / 25 * RATE_HZ, abs=2)
+        np.testing.assert_allclose(take.template, templates[int(found[name].identity)], atol=1e-7)
+
+
+def test_hdtf_errors(tmp_path: Path) -> None:
+    write_hdtf(tmp_path)
+    path = tmp_path / "spectre_processed_25fps_16kHz" / "RD_Radio1_000" / "verts_new_shape1.npy"
+    np.save(path, {"vertices": np.zeros((2, 5023, 3))})
+    message = error_of("hdtf", tmp_path).message
+    assert str(path) in message and "expected verts, found vertices" in message
+    np.save(path, {"verts": np.zeros((2, 5024, 3))})
+    assert "expected verts of any × 5023 × 3 numbers" in error_of("hdtf", tmp_path).message
+
+    class Attack:
+        def __reduce__(self) -> tuple:
+            return Path.touch, (tmp_path / "touched",)
+
+    np.save(path, {"verts": Attack()})
+    assert error_of("hdtf", tmp_path).code == "unsafe_file"
+    assert not (tmp_path / "touched").exists()
+    np.save(path, np.zeros((2, 15069)))
+    assert "expected one pickled object, found (2, 15069)" in error_of("hdtf", tmp_path).message
+    (tmp_path / "templates.pkl").write_bytes(pickle.dumps({1: np.zeros((5023, 3))}))
+    assert "the template of 151" in error_of("hdtf", tmp_path).message
 
 
 # ------------------------------------------------------------------------------------ Live Link
