@@ -6,7 +6,8 @@ Blender's Python holds no PyTorch. A second Python, with an environment of its o
 * ``protocol.py``: the messages, and the one error type.
 * ``motion_file.py``: the ``.npz`` files by which arrays cross.
 * ``client.py``, ``life.py``: Blender's end: which worker runs, and one process from start to end.
-* ``__main__.py``, ``serving.py``: the worker's end. The former alone imports ``core``.
+* ``__main__.py``, ``serving.py``, ``startup.py``: the worker's end; the first alone imports
+  ``core``.
 * ``packages.py``, ``installer.py``: for ``environment.py``: what to install, and how it is run.
 * ``process.py``: child processes that are started clean and leave nothing behind.
 

@@ -14,7 +14,6 @@ import hashlib
 import importlib
 import importlib.util
 import logging
-import logging.handlers
 import os
 import platform
 import sys
@@ -23,7 +22,7 @@ import tomllib
 from collections import OrderedDict
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from core.animator import Animator
     from core.face.mesh import FaceMesh
 
-    from . import protocol, serving
+    from . import protocol, serving, startup
 
 log = logging.getLogger("idiolect.worker")
 
@@ -53,12 +52,12 @@ if not TYPE_CHECKING:
     load_package("idiolect_worker", Path(__file__).absolute().parent)
     protocol = importlib.import_module("idiolect_worker.protocol")
     serving = importlib.import_module("idiolect_worker.serving")
+    startup = importlib.import_module("idiolect_worker.startup")
 
 WorkerError = protocol.WorkerError
 Job = serving.Job
 
 _KEPT_STYLES = 64
-_KEPT_LOGS = 10
 
 
 class Worker:
@@ -333,48 +332,15 @@ def _version() -> str:
         return str(tomllib.load(file)["version"])
 
 
-def _start_log(folder: Path | None) -> str:
-    """Log to stderr, and to a file of this process's own. Returns the file, "" if there is none."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s"
-    )
-    logging.captureWarnings(True)
+def _log_folder() -> Path | None:
+    """The user's cache; None where that cannot be written to."""
+    from core.errors import IdiolectError
+    from core.files import cache_dir
+
     try:
-        if folder is None:
-            from core.files import cache_dir
-
-            folder = cache_dir() / "logs"
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in sorted(folder.glob("worker-*.log"))[: -_KEPT_LOGS + 1]:
-            old.unlink(missing_ok=True)
-        # One file a process: on Windows a log that two of them share cannot be rotated.
-        path = folder / f"worker-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-        handler = logging.handlers.RotatingFileHandler(
-            path, maxBytes=1_000_000, backupCount=1, encoding="utf-8"
-        )
-    # A worker without a log file is better than none.
-    except Exception as error:
-        log.warning("no log file: %s", error)
-        return ""
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.getLogger().addHandler(handler)
-    return str(path)
-
-
-def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """Keep stdin and stdout for messages alone.
-
-    A print anywhere, or a library that writes to descriptor 1, goes to stderr from here on, and a
-    child process reads an empty input and not our requests.
-    """
-    requests = os.fdopen(os.dup(0), "rb")
-    answers = os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    return requests, answers
+        return cache_dir() / "logs"
+    except IdiolectError:
+        return None
 
 
 def main() -> int:
@@ -386,10 +352,10 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's own choice")
     parser.add_argument("--log-dir", type=Path, default=None)
     options = parser.parse_args()
-    requests, answers = _take_pipes()
+    requests, answers = startup.take_pipes()
     faulthandler.enable(sys.stderr)
     load_package("core", options.root / "core")
-    log_path = _start_log(options.log_dir)
+    log_path = startup.start_log(options.log_dir or _log_folder())
     log.info("Python %s, process %d, %s", platform.python_version(), os.getpid(), options.root)
     worker = Worker(options.root, device=options.device, threads=options.threads, log_path=log_path)
     server = serving.Server(requests, answers)

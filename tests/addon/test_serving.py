@@ -16,9 +16,9 @@ SCRIPT = f"""
     spec = importlib.util.spec_from_file_location("worker_main", {str(WORKER / "__main__.py")!r})
     main = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(main)
-    requests, answers = main._take_pipes()
+    requests, answers = main.startup.take_pipes()
     main.load_package("core", Path({str(WORKER.parents[1] / "core")!r}))
-    log_path = main._start_log(Path(sys.argv[1]))
+    log_path = main.startup.start_log(Path(sys.argv[1]))
 
     def handle(job):
         if job.method == "hello":
@@ -88,3 +88,18 @@ def test_progress_does_not_flood_the_pipe(client):
     seen = []
     client.request("fast").wait(20, seen.append)
     assert len(seen) < 100
+
+
+def test_logs_do_not_pile_up_and_a_worker_without_a_log_still_works(tmp_path):
+    for i in range(20):
+        (tmp_path / f"worker-20200101-0000{i:02}-1.log").touch()
+    log = tmp_path / "file"
+    log.touch()
+    for folder, path in ((tmp_path, True), (log / "logs", False)):
+        command = [sys.executable, "-I", "-c", textwrap.dedent(SCRIPT), str(folder)]
+        one = WorkerClient(WorkerSettings(Path(sys.executable)), command=command)
+        try:
+            assert bool(one.start().wait(20)["log_path"]) == path
+        finally:
+            one.close()
+    assert len(list(tmp_path.glob("worker-*.log"))) == 10
