@@ -154,7 +154,7 @@ class Corpus:
         except (OSError, json.JSONDecodeError) as error:
             raise IdiolectError(
                 f"{self.folder} is no corpus: {error}",
-                hint="Make one with python -m training.synthesis.motion_corpus.",
+                hint="Make one with training.prepare or training.synthesis.motion_corpus.",
                 code="corpus_missing",
                 setting="--corpus",
             ) from error

@@ -2,9 +2,10 @@
 
     python -m training.prepare READER SOURCE OUT [--fps 25] [--identities A B] [--limit N]
 
-READER is one of vocaset, biwi, beat, beat2, hdtf, flame-tracks, live-link (`training.readers`). Motion is
-resampled by time, speech brought to 16 kHz and to one level, phones taken from a TextGrid, else
-found by forced alignment of the transcript, else marked as unknown; splits are as published.
+READER is one of vocaset, biwi, beat, beat2, hdtf, flame-tracks, live-link (`training.readers`).
+Motion is resampled by time, speech brought to 16 kHz and to one level, phones taken from a
+TextGrid, else found by forced alignment of the transcript, else marked as unknown; splits are as
+published.
 
 OUT appears whole at the end or not at all. Where sound and motion differ in length by no more than
 `--tolerance` both are cut to the shorter; by more, the recording is refused, or with `--trim` cut

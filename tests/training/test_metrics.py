@@ -5,8 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from core.errors import IdiolectError
+from core.face.flame import FlameModel
+from core.face.flame_file import FlameData
 from core.face.head import built_in_head
 from core.face.lips import lip_gap_mm
 from core.motion import ARKIT_CHANNELS
@@ -14,7 +17,13 @@ from core.phones import PHONE_INDEX, PHONES
 from training import metrics
 from training.corpus import UNKNOWN_PHONE
 from training.motion_score import MEASURES, MotionScore
-from training.surfaces import ArkitSurface, VertexSurface, read_vertex_set, surface_for
+from training.surfaces import (
+    ArkitSurface,
+    FlameSurface,
+    VertexSurface,
+    read_vertex_set,
+    surface_for,
+)
 
 RNG = np.random.default_rng(7)
 MM = 1e-3
@@ -349,6 +358,35 @@ def test_bilabials_and_silence_by_phone() -> None:
     wanted, silent, unknown = metrics.closure_flags(phones)
     assert [PHONES[i] for i in np.flatnonzero(wanted)] == ["B", "M", "P"]
     assert np.flatnonzero(silent).tolist() == [0] and np.flatnonzero(unknown).tolist() == [40]
+
+
+def test_flame_motion_is_measured_on_its_vertices() -> None:
+    count, expressions = 9, 4
+    joints = RNG.dirichlet(np.ones(count), 5)
+    data = FlameData(
+        name="random",
+        v_template=RNG.normal(0, 0.1, (count, 3)),
+        faces=np.array([[0, 1, 2]]),
+        shapedirs=RNG.normal(0, MM, (count, 3, 2)),
+        expression_dirs=RNG.normal(0, MM, (count, 3, expressions)),
+        posedirs=np.zeros((count, 3, 36)),
+        joint_regressor=joints,
+        lbs_weights=RNG.dirichlet(np.ones(5), count),
+    )
+    model = FlameModel(data)
+    surface = FlameSurface(model, lips=np.array([4, 7]), upper_face=np.array([0]))
+    motion = RNG.normal(0, 0.3, (6, expressions + 3)).astype(np.float32)
+    posed = model(
+        expression=torch.from_numpy(motion[:, :-3]), jaw_pose=torch.from_numpy(motion[:, -3:])
+    ).vertices.numpy()
+    expected = (posed - data.v_template)[:, [4, 7]]
+    np.testing.assert_allclose(surface.offsets(motion, surface.lips), expected, atol=1e-6)
+    still = surface.offsets(np.zeros((1, expressions + 3)), surface.face)
+    np.testing.assert_allclose(still, 0, atol=1e-6)
+    # The jaw counts: it is not among the expressions, and masks by number once lost it.
+    jaw = np.zeros((1, expressions + 3))
+    jaw[0, -3] = 0.3
+    assert np.abs(surface.offsets(jaw, surface.face)).max() > 1 * MM
 
 
 # ------------------------------------------------------------------------------ vertex sets
