@@ -74,5 +74,5 @@ def test_from_a_folder_of_wheels(small_model, speech_file, tmp_path):
         done = subprocess.run(command, shell=True, cwd=root, check=False, capture_output=True)
         assert done.returncode == 0, done.stderr.decode()[-2000:]
     made = environment.set_up(device="cpu", online=False, wheel_folder=str(wheels))
-    assert "http" not in made.log_path.read_text()
+    assert "https://" not in made.log_path.read_text()
     use(made, small_model, speech_file, tmp_path)
