@@ -17,6 +17,7 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -145,9 +146,24 @@ class CropSource:
 
 
 class BackboneTraining:
-    """The state of a training run, and its loop."""
+    """The state of a training run, and its loop.
 
-    def __init__(self, shards: list[Shard], config: TrainConfig, out: Path, seed: int = 0) -> None:
+    Args:
+        shards: the corpus.
+        config: how to train.
+        out: file for the best weights; the state to resume from goes beside it.
+        seed: of all chance.
+        clock: gives the time in seconds.
+    """
+
+    def __init__(
+        self,
+        shards: list[Shard],
+        config: TrainConfig,
+        out: Path,
+        seed: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         torch.manual_seed(seed)
         self.config = config
         self.out = out
@@ -167,6 +183,7 @@ class BackboneTraining:
         self.best_elapsed_s = 0.0
         self.since_best = 0
         self._seed = seed
+        self._clock = clock
 
     def run(self, minutes: float) -> None:
         """Trains until `minutes` of training time have passed in all, or validation says stop."""
@@ -180,7 +197,7 @@ class BackboneTraining:
         log.info(
             "%.2f M parameters, bf16 %s, %.1f minutes done", size / 1e6, bf16, self.elapsed_s / 60
         )
-        saved = validated = last = time.monotonic()
+        saved = validated = last = self._clock()
         loss_mean, accuracy_mean, begun = 0.0, 0.0, self.step
         self.network.train()
         while self.elapsed_s < minutes * 60 and self.since_best < config.patience:
@@ -193,7 +210,7 @@ class BackboneTraining:
             loss_mean += share * (loss - loss_mean)
             accuracy_mean += share * (accuracy - accuracy_mean)
             self.step += 1
-            now = time.monotonic()
+            now = self._clock()
             self.elapsed_s += now - last
             last = now
             if self.step % 100 == 0:
@@ -203,10 +220,10 @@ class BackboneTraining:
                 )  # fmt: skip
             if now - validated > config.valid_every_s:
                 self._validate()
-                validated = time.monotonic()
+                validated = self._clock()
             if now - saved > 120:
                 self.save()
-                saved = time.monotonic()
+                saved = self._clock()
         if self.since_best < config.patience:
             self._validate()
         self.save()

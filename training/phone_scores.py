@@ -28,6 +28,7 @@ _JAW = {
 }  # fmt: skip
 _ROUND = {"rounded": 1, "open_rounded": 0.7, "palatal": 0.5, "rhotic": 0.5}
 JAW_OF_VISEME = np.array([_JAW[name] for name in VISEME_NAMES], dtype=np.float64)
+CLOSED_VISEME = np.eye(len(VISEME_NAMES))[CLOSED]
 ROUND_OF_VISEME = np.array([_ROUND.get(name, 0) for name in VISEME_NAMES], dtype=np.float64)
 
 
@@ -108,7 +109,7 @@ class PhoneScore:
     silence: np.ndarray = field(default_factory=lambda: np.zeros(3))
     closures: ClosureCount = field(default_factory=ClosureCount)
     loose: ClosureCount = field(default_factory=ClosureCount)
-    curves: list[tuple[int, float, float, float]] = field(default_factory=list)
+    curves: list[tuple[float, ...]] = field(default_factory=list)
 
     def add(self, labels: np.ndarray, posteriors: np.ndarray) -> None:
         """Counts one clip: labels (N,) at 50 Hz, IGNORED allowed; posteriors (N, 40)."""
@@ -133,15 +134,12 @@ class PhoneScore:
         self.closures.add(closed & known, wanted, (reference == SILENT) | ~known)
         self._add_loosely(closed & known, wanted)
         if known.sum() > RATE_HZ:
-            sure = np.where(known, reference, SILENT)
-            self.curves.append(
-                (
-                    int(known.sum()),
-                    correlation(smooth(JAW_OF_VISEME[sure]), smooth(soft @ JAW_OF_VISEME)),
-                    correlation(smooth(ROUND_OF_VISEME[sure]), smooth(soft @ ROUND_OF_VISEME)),
-                    correlation(smooth(1.0 * (sure == CLOSED)), smooth(soft[:, CLOSED])),
-                )
-            )
+            # What is not known is taken to be as it was heard, so as not to bend the curves nearby.
+            said = np.eye(len(VISEME_NAMES))[np.where(known, reference, heard)]
+            curves = np.stack((JAW_OF_VISEME, ROUND_OF_VISEME, CLOSED_VISEME), axis=1)
+            pairs = zip((said @ curves).T, (soft @ curves).T, strict=True)
+            fits = [correlation(smooth(a)[known], smooth(b)[known]) for a, b in pairs]
+            self.curves.append((int(known.sum()), *fits))
 
     def _add_loosely(self, closed: np.ndarray, wanted: np.ndarray) -> None:
         """Counts as published comparisons do: any overlap within 60 ms, runs may serve twice."""
