@@ -22,15 +22,15 @@ def save_face(mesh: FaceMesh, path: Path) -> None:
     Raises:
         IdiolectError: code "unwritable_file".
     """
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "name": np.array(mesh.name),
         "vertices": mesh.vertices,
         "faces": mesh.faces,
         "material_index": mesh.material_index,
         "material_names": np.array([m.name for m in mesh.materials]),
-        "material_rgba": np.array([m.rgba for m in mesh.materials], dtype=np.float32),
-        "material_roughness": np.array([m.roughness for m in mesh.materials], dtype=np.float32),
-        "material_subsurface": np.array([m.subsurface for m in mesh.materials], dtype=np.float32),
+        "material_rgba": np.array([m.rgba for m in mesh.materials]),
+        "material_roughness": np.array([m.roughness for m in mesh.materials]),
+        "material_subsurface": np.array([m.subsurface for m in mesh.materials]),
         "key_names": np.array(list(mesh.keys)),
         "key_offsets": np.stack(list(mesh.keys.values())),
         "inner_lip_pairs": mesh.inner_lip_pairs,
@@ -39,7 +39,7 @@ def save_face(mesh: FaceMesh, path: Path) -> None:
         arrays["uvs"] = mesh.uvs
     arrays |= {f"group_{name}": ids for name, ids in mesh.groups.items()}
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def load_face(path: Path) -> FaceMesh:
@@ -62,7 +62,12 @@ def load_face(path: Path) -> FaceMesh:
 
 def _face_from(arrays: dict[str, np.ndarray]) -> FaceMesh:
     materials = tuple(
-        Material(str(name), tuple(float(v) for v in rgba), float(roughness), float(scatter))
+        Material(
+            str(name),
+            (float(rgba[0]), float(rgba[1]), float(rgba[2]), float(rgba[3])),
+            float(roughness),
+            float(scatter),
+        )
         for name, rgba, roughness, scatter in zip(
             arrays["material_names"],
             arrays["material_rgba"],

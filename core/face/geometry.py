@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-# Cotangents of very flat triangles are cut off here: they would stiffen one edge at the cost of all.
+# Cotangents of very flat triangles are cut off: they would stiffen one edge at the cost of all.
 SMALLEST_COTANGENT = 0.04
 LARGEST_COTANGENT = 10.0
 # A sliver's vertex area counts as at least this share of the mean, so that 1/area stays bounded.

@@ -18,35 +18,23 @@ import numpy as np
 from core.errors import IdiolectError
 from core.face import head_keys, head_parts, head_topology
 from core.face.face_file import load_face, save_face
+from core.face.head_grid import BUST_EDGE, NECK_BOTTOM_Y, NECK_END_Z
+from core.face.head_materials import LID_RIM, LIPS, MATERIALS, SKIN
+from core.face.head_skin import Skin
+from core.face.head_uv import uv_map
 from core.face.landmarks import TABLE_PATH
-from core.face.mesh import FaceMesh, Material
+from core.face.mesh import FaceMesh
 from core.files import cache_dir
 from core.motion import ARKIT_CHANNELS
 
 log = logging.getLogger(__name__)
 
 CM = 0.01
+# Modules beside head*.py that decide what the head is like.
+SHARED_CODE = ("eyes", "face_file", "geometry", "landmarks", "mesh", "shapes")
 # Coordinates are rounded to this many decimals of a metre, so that the last bits of a processor's
 # arithmetic do not show in the hash.
 DECIMALS = 7
-
-# In the order of the indices in head_topology (skin and what opens in it) and head_parts.
-MATERIALS = (
-    Material("skin", (0.60, 0.36, 0.26, 1.0), 0.48, 0.12),
-    Material("lips", (0.50, 0.20, 0.17, 1.0), 0.38, 0.10),
-    Material("mouth", (0.19, 0.035, 0.035, 1.0), 0.55),
-    Material("lid_rim", (0.52, 0.24, 0.20, 1.0), 0.30, 0.10),
-    Material("nostril", (0.24, 0.09, 0.07, 1.0), 0.60),
-    Material("eye_white", (0.74, 0.72, 0.70, 1.0), 0.12, 0.05),
-    Material("iris", (0.075, 0.17, 0.23, 1.0), 0.10),
-    Material("iris_rim", (0.025, 0.05, 0.07, 1.0), 0.10),
-    Material("pupil", (0.004, 0.004, 0.005, 1.0), 0.06),
-    Material("teeth", (0.76, 0.71, 0.63, 1.0), 0.20, 0.05),
-    Material("gums", (0.42, 0.13, 0.12, 1.0), 0.32),
-    Material("tongue", (0.45, 0.14, 0.14, 1.0), 0.40, 0.05),
-    Material("brow", (0.085, 0.047, 0.030, 1.0), 0.80),
-    Material("lashes", (0.012, 0.009, 0.008, 1.0), 0.60),
-)
 
 
 @functools.cache
@@ -76,9 +64,11 @@ def built_in_head() -> FaceMesh:
 
 
 def source_hash() -> str:
-    """Hash of everything that the head follows from: this package's code and the table."""
+    """Hash of everything that the head follows from: the code that makes it and the table."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")) + [TABLE_PATH]:
+    folder = Path(__file__).parent
+    helpers = [folder / f"{name}.py" for name in SHARED_CODE]
+    for path in [*sorted(folder.glob("head*.py")), *helpers, TABLE_PATH]:
         # Line endings differ between checkouts on different systems.
         digest.update(path.name.encode() + path.read_bytes().replace(b"\r\n", b"\n"))
     return digest.hexdigest()[:16]
@@ -104,8 +94,8 @@ def make_head() -> FaceMesh:
     faces = [np.array(skin.quads)]
     faces += [part.quads + start for part, start in zip(parts, first[1:-1], strict=True)]
     material = [np.array(skin.material), *[part.material for part in parts]]
-    floor_y = head_topology.NECK_BOTTOM_Y - head_topology.BUST_EDGE[-1][1]
-    stand = np.array([0.0, floor_y, head_topology.NECK_END_Z])
+    floor_y = NECK_BOTTOM_Y - BUST_EDGE[-1][1]
+    stand = np.array([0.0, floor_y, NECK_END_Z])
     groups = _groups(skin, points)
     groups["landmarks"] = head_keys.landmark_vertices(skin, points)
     for part, start in zip(parts, first[1:-1], strict=True):
@@ -117,7 +107,7 @@ def make_head() -> FaceMesh:
         material_index=np.concatenate(material).astype(np.int32),
         materials=MATERIALS,
         keys={name: _metres(field) for name, field in keys.items()},
-        uvs=None,
+        uvs=uv_map(skin, points, parts),
         inner_lip_pairs=_inner_lip_pairs(skin),
         groups={name: ids.astype(np.int32) for name, ids in groups.items()},
     )
@@ -128,7 +118,7 @@ def _metres(centimetres: np.ndarray) -> np.ndarray:
     return (np.round(centimetres * CM, DECIMALS) + 0.0).astype(np.float32)
 
 
-def _inner_lip_pairs(skin: head_topology.Skin) -> np.ndarray:
+def _inner_lip_pairs(skin: Skin) -> np.ndarray:
     """Upper and lower vertices (P, 2) of the contact rings, corners left out."""
     ring = skin.rings["mouthContact"]
     half = len(ring) // 2
@@ -139,13 +129,15 @@ def _inner_lip_pairs(skin: head_topology.Skin) -> np.ndarray:
 
 # The upper face for measures of expression: brows, lids and forehead, cm in the head's frame.
 UPPER_FACE_Y, UPPER_FACE_TOP_Y, FACE_FRONT_Z = -1.5, 7.5, -4.5
-LIPS_REACH_CM = 0.2
 
 
-def _groups(skin: head_topology.Skin, points: np.ndarray) -> dict[str, np.ndarray]:
-    quads, material = np.array(skin.quads), np.array(skin.material)
-    skin_ids = np.unique(quads[material == head_topology.SKIN])
-    lips = np.unique(quads[material == head_topology.LIPS])
+def _groups(skin: Skin, points: np.ndarray) -> dict[str, np.ndarray]:
+    skin_ids, lips = np.unique(skin.quads_of(SKIN)), np.unique(skin.quads_of(LIPS))
     at = points[skin_ids]
     upper = (at[:, 1] > UPPER_FACE_Y) & (at[:, 1] < UPPER_FACE_TOP_Y) & (at[:, 2] > FACE_FRONT_Z)
-    return {"skin": skin_ids, "lips": lips, "upper_face": skin_ids[upper]}
+    return {
+        "skin": skin_ids,
+        "lips": lips,
+        "lid_rim": np.unique(skin.quads_of(LID_RIM)),
+        "upper_face": skin_ids[upper],
+    }

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.interpolate import CubicSpline
 
+from core.face.head_materials import LID_RIM, LIPS, MOUTH, NOSTRIL, SKIN
 from core.face.head_shape import (
     EYE_CENTRE,
     EYE_RADIUS,
@@ -21,8 +22,6 @@ from core.face.head_shape import (
     front_depth,
     project,
 )
-
-SKIN, LIPS, MOUTH, LID_RIM, NOSTRIL = 0, 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Ring:
 
 
 def _round(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cosine and sine of the angle of each point, and its side: 1 above, -1 below, 0 at the ends."""
+    """Cosine and sine of each point's angle, and its side: 1 above, -1 below, 0 at the ends."""
     angle = 2 * np.pi * np.arange(count) / count
     side = np.sign(np.sin(angle))
     side[[0, count // 2]] = 0.0
@@ -86,13 +85,15 @@ def mouth_rings(count: int) -> list[Ring]:
     line = MOUTH_Y + CORNER_RISE_CM * x * x - 0.03 * np.exp(-((x / 0.22) ** 2))
     depth = front_depth(x * MOUTH_HALF_WIDTH * 0.98, line)
 
-    def lip(share: float, bulge_up: float, bulge_low: float, width: float, corner: float):
+    def lip(
+        share: float, bulge_up: float, bulge_low: float, width: float, corner: float
+    ) -> np.ndarray:
         height = np.where(side > 0, upper, np.where(side < 0, -lower, 0.0)) * share
         bulge = np.where(side > 0, bulge_up, np.where(side < 0, bulge_low, 0.0)) * body**0.6
         z = depth + bulge + corner * (1 - body)
         return np.stack([x * MOUTH_HALF_WIDTH * width, line + height, z], axis=1)
 
-    def around(margin: float, width: float):
+    def around(margin: float, width: float) -> np.ndarray:
         grown = margin * (0.55 + 0.45 * body)
         height = np.where(side > 0, upper + grown, np.where(side < 0, -lower - grown, 0.0))
         xs, ys = x * MOUTH_HALF_WIDTH * width, line + height
@@ -170,6 +171,8 @@ def eye_rings(count: int) -> list[Ring]:
 NOSTRIL_CENTRE = np.array([0.63, -4.35, 2.28])
 # Half axes of the opening: along the nostril (forward and inward) and across it.
 NOSTRIL_LONG = np.array([-0.13, 0.09, 0.43])
+# From the opening to the end of the nostril.
+NOSTRIL_DEPTH = np.array([0.0, 0.8, -0.1])
 NOSTRIL_ACROSS = np.array([0.25, 0.02, 0.06])
 
 
@@ -188,7 +191,7 @@ def nostril_rings(count: int) -> list[Ring]:
         Ring(outer, pinned=False),
         Ring(rim, SKIN, name="Edge"),
         Ring(inside(0.86, 0.10), NOSTRIL),
-        Ring(inside(0.72, 0.55), NOSTRIL, closing_point=centre + [0.0, 0.8, -0.1]),
+        Ring(inside(0.72, 0.55), NOSTRIL, closing_point=centre + NOSTRIL_DEPTH),
     ]
 
 

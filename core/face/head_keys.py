@@ -12,24 +12,33 @@ from scipy.spatial import cKDTree
 
 from core.face.eyes import look_keys
 from core.face.geometry import closest_on_mesh, rotation_x, turned
+from core.face.head_materials import LID_RIM, LIPS, NOSTRIL, SKIN
 from core.face.head_parts import ARCH_DEPTH, ARCH_WIDTH, UPPER_BEHIND_LIPS, Part, lip_depth
-from core.face.head_shape import EYE_CENTRE, EYE_RADIUS, MOUTH_HALF_WIDTH, MOUTH_Y, project
-from core.face.head_topology import MOUTH, SKIN, Skin, mirror_partners
+from core.face.head_shape import (
+    EYE_CENTRE,
+    EYE_DISTANCE_CM,
+    EYE_RADIUS,
+    MOUTH_HALF_WIDTH,
+    MOUTH_Y,
+    project,
+)
+from core.face.head_skin import Skin
+from core.face.head_topology import mirror_partners
 from core.face.landmarks import IBUG_COUNT, landmark_table, place_landmarks
 from core.face.shapes import Eyeball, FaceSurface, solve_keys
 
 # Nothing moves above the hairline, behind the ears' front and on the lower neck.
 STILL_ABOVE_Y, STILL_BEHIND_Z, STILL_BELOW_Y = 8.2, -6.0, -14.5
 # A closed lid clears the cornea's bulge.
-BLINK_CLEARANCE = 1.12
+BLINK_CLEARANCE = 1.10
 # The jaw's share of each jaw key as a rigid move, measured on the landmark table: IOD.
 JAW_SHIFTS = {
     "jawForward": (0.0, -0.026, 0.136),
     "jawLeft": (0.099, -0.009, 0.009),
     "jawRight": (-0.099, -0.009, 0.009),
 }
-# How the tongue comes out: it climbs over the teeth, reaches forward and bends down.
-TONGUE_RISE_CM, TONGUE_REACH_CM, TONGUE_BEND_CM = 0.35, 3.0, 1.1
+# How the tongue comes out: it climbs over the teeth, reaches forward, bends down, gets thinner.
+TONGUE_RISE_CM, TONGUE_REACH_CM, TONGUE_BEND_CM, TONGUE_THINS = 1.5, 3.0, 2.1, 0.35
 # The mouth bag follows the lips down to this depth behind them (cm), fading out.
 BAG_FOLLOWS_CM = 3.0
 # Skin farther than this from a brow is not under it.
@@ -39,7 +48,7 @@ RIDE_REACH_CM = 0.6
 def skin_keys(skin: Skin, points: np.ndarray) -> dict[str, np.ndarray]:
     """Keys (V, 3) of the skin's vertices, cm."""
     unit, origin = _frame(skin, points)
-    quads = np.array(skin.quads)[np.array(skin.material) != MOUTH]
+    quads = skin.quads_of(SKIN, LIPS, LID_RIM, NOSTRIL)
     triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
     used = np.unique(triangles)
     compact = np.full(len(points), -1)
@@ -70,7 +79,7 @@ def skin_keys(skin: Skin, points: np.ndarray) -> dict[str, np.ndarray]:
 def part_keys(
     part: Part, skin: Skin, points: np.ndarray, keys: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Keys (V, 3) of a piece, cm, given those of the skin; keys that do not move it are left out."""
+    """Keys (V, 3) of a piece, cm, given those of the skin; without those that do not move it."""
     unit, origin = _frame(skin, points)
     if part.name.startswith("eye"):
         side = part.name.removeprefix("eye")
@@ -102,11 +111,11 @@ def landmark_vertices(skin: Skin, points: np.ndarray) -> np.ndarray:
     _mouth_landmarks(skin.rings["mouthOutline"], skin.rings["mouthContact"], points, ids)
     _eye_landmarks(skin, points, ids)
     table = landmark_table()
-    surface = np.unique(np.array(skin.quads)[np.array(skin.material) == 0])
+    surface = np.unique(skin.quads_of(SKIN))
     tree = cKDTree(points[surface])
     for row in [k for k in range(IBUG_COUNT) if ids[k] < 0]:
         # The head has the table's proportions: the table's own point, dropped onto our skin.
-        aim = project(table.neutral[row][None] * 6.3, rounds=8)[0]
+        aim = project(table.neutral[row][None] * EYE_DISTANCE_CM, rounds=8)[0]
         ids[row] = surface[tree.query(aim)[1]]
     return ids
 
@@ -173,8 +182,7 @@ def _keep_before_teeth(skin: Skin, points: np.ndarray, keys: dict[str, np.ndarra
     """Push lip vertices out of the dental arch, taken as an upright elliptic cylinder."""
     arch = np.array([ARCH_WIDTH + 0.15, ARCH_DEPTH + 0.15])
     middle_z = lip_depth() - UPPER_BEHIND_LIPS - ARCH_DEPTH
-    quads, material = np.array(skin.quads), np.array(skin.material)
-    outside = np.unique(quads[material != MOUTH])
+    outside = np.unique(skin.quads_of(SKIN, LIPS))
 
     def reach(at: np.ndarray) -> np.ndarray:
         return np.hypot(at[:, 0] / arch[0], (at[:, 2] - middle_z) / arch[1])
@@ -238,8 +246,9 @@ def _carry_mouth_bag(
 def _tongue_out(vertices: np.ndarray) -> np.ndarray:
     """The tongue comes out over the lower lip and bends down."""
     along = (vertices[:, 2] - vertices[:, 2].min()) / np.ptp(vertices[:, 2])
-    rise = TONGUE_RISE_CM * along - TONGUE_BEND_CM * along**4
-    return np.stack([0 * along, rise, TONGUE_REACH_CM * along**1.1], axis=1)
+    rise = TONGUE_RISE_CM * along - TONGUE_BEND_CM * along**6
+    thinner = -TONGUE_THINS * along * (vertices[:, 1] - vertices[:, 1].mean())
+    return np.stack([0 * along, rise + thinner, TONGUE_REACH_CM * along**1.1], axis=1)
 
 
 def _ride_on_skin(
@@ -251,12 +260,10 @@ def _ride_on_skin(
         roots = part.vertices.reshape(-1, 2, 3)[:, 0]
         nearest = edge[cKDTree(points[edge]).query(roots)[1]]
         return {name: np.repeat(field[nearest], 2, axis=0) for name, field in keys.items()}
-    quads = np.array(skin.quads)[np.array(skin.material) == SKIN]
+    quads = skin.quads_of(SKIN)
     reach = cKDTree(part.vertices).query(points)[0] < RIDE_REACH_CM
     near = quads[reach[quads].any(1)]
     triangles = np.concatenate([near[:, [0, 1, 2]], near[:, [0, 2, 3]]])
     triangle, weight, _ = closest_on_mesh(part.vertices, points, triangles)
     corners = triangles[triangle]
-    return {
-        name: np.einsum("vkc,vk->vc", field[corners], weight) for name, field in keys.items()
-    }
+    return {name: np.einsum("vkc,vk->vc", field[corners], weight) for name, field in keys.items()}

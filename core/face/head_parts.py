@@ -10,15 +10,23 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
+from core.face.head_materials import (
+    BROW,
+    EYE_WHITE,
+    GUMS,
+    IRIS,
+    IRIS_RIM,
+    LASHES,
+    PUPIL,
+    TEETH,
+    TONGUE,
+)
 from core.face.head_shape import (
     EYE_CENTRE,
     EYE_RADIUS,
     MOUTH_Y,
     front_depth,
 )
-
-# Material indices; head.MATERIALS holds what they look like.
-EYE_WHITE, IRIS, IRIS_RIM, PUPIL, TEETH, GUMS, TONGUE, BROW, LASHES = range(5, 14)
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,7 @@ ARCH_WIDTH, ARCH_DEPTH, ARCH_TURN = 2.3, 2.8, 1.32
 UPPER_BEHIND_LIPS, LOWER_BEHIND_UPPER = 0.50, 0.28
 # Cutting edges relative to the line of the lips: the upper ones reach below it, so that they show
 # when the jaw drops and meet the lower lip in f and v; the lower ones stand behind them.
-UPPER_EDGE_Y, LOWER_EDGE_Y = -0.36, -0.10
+UPPER_EDGE_Y, LOWER_EDGE_Y = -0.43, -0.14
 # Cross-section from inside the gum over the tooth to the palate side: outwards, away from the
 # cutting edge (cm), material.
 TOOTH_PROFILE = (

@@ -115,9 +115,7 @@ def _melt(a: np.ndarray, b: np.ndarray, width: float) -> np.ndarray:
     return np.minimum(a, b) - overlap * overlap / (4.0 * width)
 
 
-def distance_and_outward(
-    points: np.ndarray, step: float = 1e-3
-) -> tuple[np.ndarray, np.ndarray]:
+def distance_and_outward(points: np.ndarray, step: float = 1e-3) -> tuple[np.ndarray, np.ndarray]:
     """Signed distance (P,) and its unit gradient (P, 3), from four samples round each point."""
     corners = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1.0]])
     samples = np.stack([signed_distance(points + step * corner) for corner in corners])

@@ -46,6 +46,7 @@ GAINS = {
     "mouthFunnel": 1.2,
     "cheekPuff": 0.65,
     "mouthRollLower": 0.77,
+    "mouthRollUpper": 0.8,
 }
 
 

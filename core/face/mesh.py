@@ -42,7 +42,7 @@ class FaceMesh:
         materials: the materials.
         keys: ARKit name -> (V, 3) float32 offsets, metres.
         uvs: (F, 4, 2) float32 in 0..1, or None.
-        inner_lip_pairs: (P, 2) int32, upper and lower vertex of pairs that meet when the lips close.
+        inner_lip_pairs: (P, 2) int32, upper and lower vertices that meet when the lips close.
         groups: named vertex sets, each (n,) int32: "lips", "upper_face", "skin", ...
     """
 

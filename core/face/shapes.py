@@ -40,6 +40,8 @@ SEAL_FOLLOWS, PUSH_FOLLOWS = 0.85, 0.7
 LIP_SLACK = 0.002
 PUSH_ROUNDS = 2
 BLINK_ROUNDS = 4
+# Landmarks at the corners of the inner lips.
+INNER_CORNERS = (60, 64)
 # Keys of the mouth and the jaw that need no look for collisions.
 OPENING_OR_SEALED = ("jawOpen", "mouthFunnel", "mouthClose")
 # Least distance of a lid from the eyeball's centre, in its radii.
@@ -185,7 +187,7 @@ class LipContact:
         self._surface, self._spread = surface, spread
         self._at_rest = surface.landmarks.at(surface.points)
         self._pairs = inner_lip_rows()
-        self._outer_low = np.array(table.starting_with("lipOutLo") + [55, 56, 57, 58, 59])
+        self._outer_low = np.array([*table.starting_with("lipOutLo"), *range(55, 60)])
         rest = np.setdiff1d(np.arange(len(table.names)), _mouth_rows())
         self._rows = np.concatenate([self._pairs[:, 0], self._pairs[:, 1], self._outer_low, rest])
         weights = (1.0, 1.0, 0.2, 0.05)  # inner edges exactly, outline loosely, the rest stays
@@ -204,13 +206,13 @@ class LipContact:
         return guess + self._correction(upper, lower, SEAL_FOLLOWS, SEAL_REACH)
 
     def keep_apart(self, keys: dict[str, np.ndarray]) -> None:
-        """Push lips apart where a mouth key (but the funnel, which opens) makes them collide."""
-        names = [
-            n for n in keys if n.startswith("mouth") and n not in ("mouthClose", "mouthFunnel")
-        ]
-        for name in names:
+        """Push lips apart where a mouth or jaw key makes them collide."""
+        at_rest = self._height(np.zeros_like(self._surface.points))
+        for name in keys:
+            if not name.startswith(("mouth", "jaw")) or name in OPENING_OR_SEALED:
+                continue
             for _ in range(PUSH_ROUNDS):
-                deeper = np.minimum(self._gap(keys[name]) - self._neutral_gap, 0.0)[:, 1]
+                deeper = np.minimum(self._height(keys[name]) - at_rest, 0.0)
                 if deeper.min() > -LIP_SLACK:
                     break
                 half = np.zeros((len(self._pairs), 3))
@@ -221,6 +223,13 @@ class LipContact:
         """(P, 3) upper less lower lip at the pairs."""
         at = self._surface.landmarks.at(self._surface.points + field)
         return at[self._pairs[:, 0]] - at[self._pairs[:, 1]]
+
+    def _height(self, field: np.ndarray) -> np.ndarray:
+        """(P,) how high the upper points are over the lower lip's edge, wherever that has moved."""
+        at = self._surface.landmarks.at(self._surface.points + field)
+        upper, lower = at[self._pairs[:, 0]], at[[*self._pairs[:, 1], *INNER_CORNERS]]
+        order = np.argsort(lower[:, 0])
+        return upper[:, 1] - np.interp(upper[:, 0], lower[order, 0], lower[order, 1])
 
     def _correction(
         self, upper: np.ndarray, lower: np.ndarray, follows: float, reach: float

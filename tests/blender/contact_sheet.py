@@ -3,7 +3,8 @@
 Runs where `bpy` is, on a face file as the worker writes it:
 
     python tests/blender/contact_sheet.py FACE.npz OUT.png [--size 320] [--columns 6]
-        [--views front,three_quarter,mouth] [--subdivide 1] [--pose "EE: mouthSmileLeft=.4 jawOpen=.1"]…
+        [--views front,three_quarter,mouth] [--subdivide 1]
+        [--pose "EE: mouthSmileLeft=.4 jawOpen=.1"]…
 
 Prints the order of the pictures. Without --pose it shows the poses that faces are judged by.
 """
