@@ -1,13 +1,13 @@
 """Scores a model on real speech whose words are known: the release gate.
 
-    python -m training.score --speech DIR [--split test] [--checkpoint C] [--fps 30] [--raw] [--json
-    OUT]
+    python -m training.score --speech DIR [--split test] [--checkpoint C] [--fps 24 30] [--raw]
 
 DIR holds index.csv and recordings. Forced alignment of the exact transcripts is the reference. A
-table in Markdown goes to standard output: the phones that the backbone hears
-(`training.phone_scores`), and, where the checkpoint is a whole model, the motion of the built-in
-head (`training.motion_scores`). Intervals are the 2.5th and 97.5th percentile over resampled
-speakers.
+table in Markdown goes to standard output (figures as JSON with --json): the phones that the
+backbone hears (`training.phone_scores`), and, where the checkpoint is a whole model, the motion of
+the built-in head (`training.motion_scores`), beside that of the procedural animator on the aligned
+phones, which is what could be reached. Intervals are the 2.5th and 97.5th percentile over
+resampled speakers.
 """
 
 from __future__ import annotations
@@ -147,6 +147,8 @@ def score(
             continue
         for rate in fps:
             reference = animate_phones(clip.segments, voice, SpeakingStyle(), fps=rate)
+            ceiling = speaker.motion.setdefault(f"from the transcript, {rate:g} fps", MotionScore())
+            ceiling.add(reference, clip.segments, reference)
             for name in finishing:
                 settings = FinishSettings() if name == "finished" else None
                 motion = animator.animate(clip.samples, style=style, fps=rate, finishing=settings)

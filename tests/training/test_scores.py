@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from core.audio import load_speech
+from core.model.speech import CompactBackbone
 from core.motion import ARKIT_CHANNELS, MotionClip
 from core.phones import PHONE_INDEX, PHONES
+from training.backbone import TrainConfig, save_backbone
 from training.motion_scores import MotionScore
 from training.phone_scores import IGNORED, ClosureCount, PhoneScore, correlation, runs, widen
-from training.score import SpeakerScores, merged, report, table
+from training.score import SpeakerScores, main, merged, report, table
 from training.synthesis.alignment import Segment, labels_from
 from training.synthesis.animator import animate_phones
 from training.synthesis.styles import SpeakingStyle
@@ -178,3 +184,23 @@ def test_report_pools_speakers_and_prints_every_group(voice: np.ndarray) -> None
     text = table(found)
     for word in ("women", "men", "interval", "raw, 30 fps", "closure_recall"):
         assert word in text
+
+
+def test_command_scores_a_backbone_alone(
+    tmp_path: Path, speech_file: Path, capsys: pytest.CaptureFixture
+) -> None:
+    header = "file,corpus,speaker,gender,transcript,duration_s,split"
+    words = "Bob packed my five dozen liquor jugs. Who saw the beautiful moon?"
+    row = f"{speech_file},Test,anna,F,{words},4.4,test"
+    (tmp_path / "index.csv").write_text(f"{header}\n{row}\n")
+    checkpoint = tmp_path / "backbone.safetensors"
+    save_backbone(checkpoint, CompactBackbone(), TrainConfig(), {})
+    options = ["--speech", str(tmp_path), "--checkpoint", str(checkpoint)]
+    assert main([*options, "--json", str(tmp_path / "found.json")]) == 0
+    assert "| women | 1 |" in capsys.readouterr().out
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["all"]["phones"]["closures"] >= 5
+    assert found["all"]["phones"]["seconds"] > 0.95 * len(load_speech(speech_file)) / 16000
+    assert found["all"]["motion"] == {}
+    assert main([*options, "--split", "valid"]) == 2
+    assert "--prompts" in capsys.readouterr().err

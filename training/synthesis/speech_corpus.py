@@ -1,7 +1,7 @@
 """The corpus that the speech backbone learns from, made by one command.
 
-    python -m training.synthesis.speech_corpus --out DIR --real FOLDER_WITH_index.csv \
-        --espeak-hours 1 --flite-hours 1.5 --festival-hours 1.5
+    python -m training.synthesis.speech_corpus --out DIR --real FOLDER_WITH_index.csv
+        [--espeak-hours 1.2] [--flite-hours 1.5] [--festival-hours 1.5]
 
 writes one shard a source: DIR/exact, DIR/prompt, DIR/recognised (real speech by how its phones are
 known), DIR/espeak, DIR/flite, DIR/festival. A shard that is there already is kept, so the command
