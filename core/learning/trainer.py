@@ -38,6 +38,9 @@ class OptimConfig:
     """Steps in all."""
     learning_rate: float = 1e-3
     """Highest learning rate (Adam)."""
+    style_first: int = 0
+    """Steps at the beginning in which only the style encoder learns, from the identity loss alone.
+    Left to the decoder's first, wild gradients its codes of all people stay the same for long."""
     warmup: int = 100
     """Steps of linear rise; after them the rate falls along a cosine."""
     final_share: float = 0.02
@@ -164,7 +167,9 @@ class Trainer:
         reference_mask = length_mask(batch.reference_lengths, batch.reference.shape[1])
         frames = batch.motion.shape[1]
         with torch.autocast(batch.motion.device.type, torch.bfloat16, self.optim.bfloat16):
-            style = self.model.encode_style(batch.reference, reference_mask)  # (B, d_s)
+            style = self.model.encode_style(batch.reference, reference_mask).float()  # (B, d_s)
+            if self.model.training and self.step < self.optim.style_first:
+                return {"identity": losses.identity_loss(self.classifier(style), batch.identities)}
             predicted = self.model(
                 batch.tracks,
                 batch.speech_lengths,
@@ -172,8 +177,7 @@ class Trainer:
                 style=style[:, None],
                 emotion=batch.emotion,
                 motion_lengths=batch.motion_lengths,
-            )
-        predicted, style = predicted.float(), style.float()
+            ).float()
         mask = length_mask(batch.motion_lengths, frames)
         makers: Mapping[str, Callable[[], Tensor]] = {
             "reconstruction": lambda: losses.reconstruction_loss(
@@ -214,8 +218,10 @@ class Trainer:
     def learning_rate(self) -> float:
         """The rate of the current step: linear rise, then a cosine."""
         optim = self.optim
-        if self.step < optim.warmup:
-            return optim.learning_rate * (self.step + 1) / optim.warmup
+        # What learns from step style_first on needs a rise of its own.
+        risen = self.step - (optim.style_first if self.step >= optim.style_first else 0)
+        if risen < optim.warmup:
+            return optim.learning_rate * (risen + 1) / optim.warmup
         done = (self.step - optim.warmup) / max(1, optim.steps - optim.warmup)
         cosine = 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
         return optim.learning_rate * (optim.final_share + (1.0 - optim.final_share) * cosine)

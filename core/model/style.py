@@ -38,8 +38,8 @@ class StyleEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
         self.project = nn.Linear(width, width)
-        # Norms come first, unlike in the paper: with norms last the codes of all people collapse into
-        # one unless the learning rate is a tenth of what the decoder wants.
+        # Norms come first, unlike in the paper: with norms last the codes of all people collapse
+        # into one unless the learning rate is a tenth of what the decoder wants.
         layer = nn.TransformerEncoderLayer(
             width, config.heads, config.hidden, config.dropout, batch_first=True, norm_first=True
         )
