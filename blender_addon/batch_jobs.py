@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--stills", type=int, default=0, metavar="N", help="render N single frames as well")
     add("--engine", choices=stage.ENGINES, help="renderer; else FILE's, or cycles")
-    add("--samples", type=int, default=stage.SAMPLES, metavar="N", help="samples with --engine")
+    add("--samples", type=int, metavar="N", help="samples a pixel; else what suits the renderer")
     add("--width", type=int, metavar="PIXELS")
     add("--height", type=int, metavar="PIXELS")
     return parser
@@ -296,7 +296,7 @@ def _prepare_picture(
     staged = scene.camera is None and (options.render or options.stills or not has_file)
     if staged:
         stage.build(scene, actor)
-    if options.engine or staged:
+    if options.engine or options.samples or staged:
         stage.set_engine(scene, options.engine or "cycles", options.samples)
     if options.width or options.height or staged:
         width, height = DEFAULT_SIZE if staged else (0, 0)

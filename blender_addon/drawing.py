@@ -11,7 +11,7 @@ from . import job
 
 def say(layout: bpy.types.UILayout, text: str, icon: str, width: int) -> None:
     """A text of any length, in lines that fit a region of that width in pixels."""
-    scale = bpy.context.preferences.system.ui_scale
+    scale = bpy.context.preferences.system.ui_scale or 1.0  # 0 without a window
     letters = max(20, int(width / (7.2 * scale)) - 7)
     column = layout.column(align=True)
     column.scale_y = 0.75

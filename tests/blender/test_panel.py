@@ -1,0 +1,197 @@
+"""The panels and preferences draw in every state, and say why what cannot be pressed cannot.
+
+There is no window here: a layout that only takes notes stands in for Blender's. How it looks is
+seen
+in tests/gui.
+"""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+
+import bpy
+import pytest
+from scenes import speaking_mesh
+
+from blender_addon import installs, job, models, operators, panel, preferences
+from blender_addon.worker.protocol import Progress
+
+pytestmark = pytest.mark.usefixtures("scene")
+
+
+class Notes:
+    """A layout that writes down what is drawn."""
+
+    def __init__(self, words: list[str]) -> None:
+        object.__setattr__(self, "words", words)
+        object.__setattr__(self, "enabled", True)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+        if name == "enabled" and not value:
+            self.words.append("(disabled)")
+
+    def label(self, text: str = "", icon: str = "NONE") -> None:
+        assert icon in bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items
+        self.words.append(text)
+
+    def operator(self, name: str, text: str = "", icon: str = "NONE") -> types.SimpleNamespace:
+        module, op = name.split(".")
+        assert hasattr(getattr(bpy.ops, module), op)
+        self.words.append(f"[{text or name}]")
+        return types.SimpleNamespace()
+
+    def prop(self, owner: object, name: str, **_: object) -> None:
+        assert name in owner.bl_rna.properties
+        self.words.append(f"<{name}>")
+
+    def progress(self, factor: float = 0.0, text: str = "", type: str = "BAR") -> None:
+        assert 0 <= factor <= 1
+        self.words.append(f"{text} |{factor:.2f}|")
+
+    def column(self, **_: object) -> Notes:
+        return Notes(self.words)
+
+    row = box = column
+
+
+def drawn() -> str:
+    """All panels, one after another."""
+    words: list[str] = []
+    context = types.SimpleNamespace(
+        scene=bpy.context.scene,
+        active_object=bpy.context.active_object,
+        mode="OBJECT",
+        preferences=bpy.context.preferences,
+        region=types.SimpleNamespace(width=260),
+    )
+    for cls in panel.CLASSES:
+        if not hasattr(cls, "poll") or cls.poll(context):
+            cls.draw(types.SimpleNamespace(layout=Notes(words)), context)
+    return " ".join(words)
+
+
+@pytest.fixture
+def ready(monkeypatch, tmp_path) -> None:
+    """Some Python is set, as far as files tell."""
+    python = tmp_path / "python"
+    python.touch()
+    monkeypatch.setenv("IDIOLECT_PYTHON", str(python))
+    monkeypatch.setattr(job, "last_outcome", None)
+
+
+def test_without_an_environment_the_set_up_button_is_right_there(monkeypatch) -> None:
+    monkeypatch.setenv("IDIOLECT_PYTHON", "")
+    text = drawn()
+    assert "not set up" in text and "[idiolect.setup_environment]" in text
+    assert "(disabled)" in text
+
+
+def test_an_empty_scene_says_what_to_do(ready) -> None:
+    text = drawn()
+    assert "Pick a mesh" in text and "[Add Head]" in text and "(disabled)" in text
+    assert "<speech>" not in text
+
+
+def test_a_mesh_that_cannot_speak_says_why(ready) -> None:
+    speaking_mesh(keys=("eyeBlinkLeft",))
+    text = drawn()
+    assert "1 of 52" in text and "no ARKit shape keys" in text and "(disabled)" in text
+
+
+def test_a_character_lacks_only_a_speech(ready) -> None:
+    hero = speaking_mesh()
+    text = drawn()
+    assert "52 of 52" in text and "Choose a speech file" in text and "(disabled)" in text
+    hero.idiolect.speech = "/speech.wav"
+    text = drawn()
+    assert "(disabled)" not in text and "[idiolect.animate]" in text and "Ready" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [
+        ("STYLE", "style"),
+        ("ACTION", "reference_action"),
+        ("MESH", "reference_mesh"),
+        ("FILE", "reference_file"),
+    ],
+)
+def test_each_kind_of_reference_has_its_field(ready, kind: str, field: str) -> None:
+    speaking_mesh().idiolect.reference_kind = kind
+    assert f"<{field}>" in drawn()
+
+
+def test_missing_and_driven_keys_are_named(ready) -> None:
+    from blender_addon.character import ARKIT_KEYS
+
+    hero = speaking_mesh(keys=tuple(k for k in ARKIT_KEYS if k not in ("mouthClose", "tongueOut")))
+    hero.data.shape_keys.key_blocks["cheekPuff"].driver_add("value")
+    text = drawn()
+    assert "49 of 52" in text and "mouthClose, tongueOut" in text and "cheekPuff" in text
+
+
+def test_progress_and_outcome(ready, monkeypatch) -> None:
+    speaking_mesh()
+
+    class Waiting:
+        progress = Progress(1, "Listening", 3, 4)
+
+        def poll(self) -> None:
+            return None
+
+        def cancel(self) -> None:
+            pass
+
+    def steps() -> job.Steps:
+        yield Waiting()
+        return job.Outcome("")
+
+    running = job.Job("Animating", steps())
+    running.advance()
+    monkeypatch.setattr(job, "current", running)
+    text = drawn()
+    assert "Animating: Listening 75% |0.75|" in text and "[idiolect.animate]" not in text
+    assert "still going on" in operators.IDIOLECT_OT_add_head.disabled_reason(bpy.context)
+    monkeypatch.setattr(job, "current", None)
+    failed = job.Outcome("It broke.", ("Mend it.",), failed=True, log_path="/log")
+    monkeypatch.setattr(job, "last_outcome", failed)
+    text = drawn()
+    assert "It broke." in text and "Mend it." in text and "[Open Log]" in text
+
+
+def test_two_installs_are_said(ready, monkeypatch) -> None:
+    monkeypatch.setattr(installs, "others", lambda package: ["bl_ext.user_default.idiolect"])
+    assert "Installed twice" in drawn()
+
+
+def test_the_preferences_draw(ready) -> None:
+    words: list[str] = []
+    fields = preferences.IdiolectPreferences.__annotations__
+    owner = types.SimpleNamespace(
+        layout=Notes(words), bl_rna=types.SimpleNamespace(properties=fields)
+    )
+    context = types.SimpleNamespace(
+        region=types.SimpleNamespace(width=600), preferences=bpy.context.preferences
+    )
+    preferences.IdiolectPreferences.draw(owner, context)
+    text = " ".join(words)
+    for field in fields:
+        assert f"<{field}>" in text
+    assert "[idiolect.setup_environment]" in text and "[idiolect.check_environment]" in text
+
+
+def test_ready_made_styles_are_known_without_a_worker(tmp_path: Path, monkeypatch) -> None:
+    import json
+    import struct
+
+    header = json.dumps({"styles.calm": {}, "styles.broad": {}, "model.x": {}, "__metadata__": {}})
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(struct.pack("<Q", len(header)) + header.encode())
+    monkeypatch.setattr(models, "bundled_checkpoint", lambda: file)
+    assert models.style_names(bpy.context) == ["broad", "calm"]
+    file.write_text("junk")
+    assert models.style_names(bpy.context) == []
+    file.unlink()
+    assert models.style_names(bpy.context) == []
