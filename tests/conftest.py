@@ -1,8 +1,12 @@
 """Markers that depend on the machine, and the folders that tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Before anything imports torch; see core/__init__.py.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
