@@ -150,6 +150,8 @@ class Animator:
         source = SpeechSource(speech, start_s, duration_s)
         heard = self._guarded(lambda: self._listener.listen(source, report, stop))
         weights = self._guarded(lambda: self._decode(heard, track, report, stop))
+        if self.space == "arkit":
+            weights = weights.clip(0.0, 1.0)
         clip = MotionClip(weights, self._channels(), self.fps, self.space)
         if finishing is not None:
             knowledge = Heard(heard.posteriors.astype(np.float32), heard.prosody[:, 0])

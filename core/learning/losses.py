@@ -21,9 +21,9 @@ class LossWeights:
     """L1 between predicted and true motion (PSE's weight)."""
     velocity: float = 10.0
     """L1 between their frame-to-frame changes (PSE's weight)."""
-    lips: float = 0.5
+    lips: float = 0.2
     """Error of the gap between the lips, in millimetres, heaviest where the lips should be shut."""
-    closure_sharpness: float = 1.0
+    closure_sharpness: float = 0.7
     """How fast that weight falls with the true gap: exp(-sharpness · gap in mm)."""
     silence: float = 2.0
     """Movement of the mouth while nobody speaks."""
@@ -54,11 +54,13 @@ def lip_loss(
     lip_rest: Tensor,
     sharpness: float,
 ) -> Tensor:
-    """Error of the lips' gap, weighted by how shut they should be.
+    """Error of the lips' gap, weighted by how shut they should be, or are.
 
-    An ARKit face is linear in its weights, so the signed gap of a lip pair is too: rest + matrix ·
-    w. The weight exp(-k · gap) is Audio2Face-3D's (arXiv 2508.16401): a closure missed by a
-    millimetre is seen, a wide vowel off by one is not.
+    An ARKit face is linear in its weights, so the signed gap of a lip pair is too:
+    rest + matrix · w. The weight exp(-k · gap) is Audio2Face-3D's (arXiv 2508.16401): a closure
+    missed by a millimetre is seen, a wide vowel off by one is not. We take the smaller of the true
+    and the predicted gap: weighed by the true one alone, closing always is the safe bet, and an
+    unsure model mumbles through closed lips.
 
     Args:
         predicted: (B, T, C).
@@ -70,7 +72,8 @@ def lip_loss(
     """
     gap = (predicted @ lip_matrix.T + lip_rest).mean(-1)  # (B, T)
     wanted = (true @ lip_matrix.T + lip_rest).mean(-1)
-    weight = torch.exp(-sharpness * wanted.clamp_min(0.0)) + 0.05
+    tightest = torch.minimum(wanted, gap.detach()).clamp_min(0.0)
+    weight = torch.exp(-sharpness * tightest) + 0.1
     return _mean((gap - wanted).abs() * weight, mask)
 
 

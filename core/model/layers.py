@@ -39,6 +39,9 @@ class StyleAdaptiveNorm(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Normalise `x` (B, T, D) under `condition` (B, T or 1, S)."""
+        # Scaled to unit length: Adam moves every weight of the map by about the learning rate at
+        # once, and the gains would jump by the sum over all numbers of the condition.
+        condition = condition * condition.shape[-1] ** -0.5
         gain, bias = self.affine(condition).chunk(2, dim=-1)  # (B, T or 1, D) each
         return gain * F.layer_norm(x, (self.width,)) + bias
 

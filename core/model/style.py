@@ -64,4 +64,6 @@ class StyleEncoder(nn.Module):
         x = self.project(self.norm(x))
         x = x + sinusoidal_positions(x.shape[1], x.shape[2], x)
         x = self.transformer(x, src_key_padding_mask=~mask)
-        return masked_mean(self.out(x), mask)
+        # One size for all codes, or the classifier would blow them up to be surer of itself.
+        code = masked_mean(self.out(x), mask)
+        return F.layer_norm(code, code.shape[-1:])

@@ -66,7 +66,7 @@ def test_adaptive_norm_applies_gain_and_bias_of_each_frame() -> None:
     torch.nn.init.normal_(norm.affine.weight)
     x, condition = torch.randn(1, 2, 4), torch.randn(1, 2, 3)
     for frame in range(2):
-        gain, bias = (norm.affine.weight @ condition[0, frame] + norm.affine.bias).chunk(2)
+        gain, bias = (norm.affine.weight @ condition[0, frame] / 3**0.5 + norm.affine.bias).chunk(2)
         plain = (x[0, frame] - x[0, frame].mean()) / (x[0, frame].var(correction=0) + 1e-5).sqrt()
         torch.testing.assert_close(norm(x, condition)[0, frame], gain * plain + bias)
 
