@@ -31,6 +31,8 @@ from core.face.shapes import Eyeball, FaceSurface, solve_keys
 STILL_ABOVE_Y, STILL_BEHIND_Z, STILL_BELOW_Y = 8.2, -6.0, -14.5
 # A closed lid clears the cornea's bulge.
 BLINK_CLEARANCE = 1.10
+# The mandible turns a little less than the skin over it, from which the angle was measured.
+MANDIBLE_SHARE = 0.97
 # The jaw's share of each jaw key as a rigid move, measured on the landmark table: IOD.
 JAW_SHIFTS = {
     "jawForward": (0.0, -0.026, 0.136),
@@ -98,8 +100,7 @@ def jaw_move(points: np.ndarray, name: str, unit: float, origin: np.ndarray) -> 
     """Rigid displacement (P, 3) of the lower jaw under a jaw key, cm."""
     table = landmark_table()
     if name == "jawOpen":
-        # The mandible lies deeper than the skin from which the angle was measured.
-        turn = rotation_x(table.jaw_open_deg * 0.97)
+        turn = rotation_x(table.jaw_open_deg * MANDIBLE_SHARE)
         return turned(points, turn, origin + unit * table.jaw_pivot)
     shift = np.array(JAW_SHIFTS.get(name, (0.0, 0.0, 0.0))) * unit
     return np.broadcast_to(shift, points.shape).copy()

@@ -88,8 +88,9 @@ def main() -> None:
         for view in views:
             _aim(eyes, unit, view)
             pictures.append(_render())
+        # Saved after every pose: on a busy machine one looks at what is there.
+        _save(_tiled(pictures, options.columns), options.out)
         print(name, flush=True)
-    _save(_tiled(pictures, options.columns), options.out)
 
 
 def _options() -> argparse.Namespace:
@@ -250,6 +251,7 @@ def _save(sheet: np.ndarray, out: Path) -> None:
     image.pixels.foreach_set(np.ascontiguousarray(sheet[::-1]).ravel())
     image.filepath_raw, image.file_format = str(out.resolve()), "PNG"
     image.save()
+    bpy.data.images.remove(image)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ RAY_STEP_MM = 0.5
 LIP_DEPTH_MM = 35.0
 # The lips are what lies within this distance of the line where they meet.
 LIP_ZONE_MM = 8.0
+NEAR_OTHER_LIP_MM = 2.0
 # Collisions are looked for in this middle share of the mouth: at its corners the lips are one.
 CENTRAL_SHARE = 0.8
 # A point this far before a surface is outside of the skin that it belongs to.
@@ -101,13 +102,17 @@ def lip_penetration_mm(
     Args:
         vertices: (V, 3) of the pose.
         closed: (T, 3) triangles of a skin without holes, the inside of the mouth included.
-        lips: triangles of the upper and of the lower lip's middle part.
+        lips: triangles of the upper and of the lower lip.
         mm: millimetres per unit.
     """
     points = vertices * mm
     deepest = 0.0
     for own, other in (lips, lips[::-1]):
         ids = np.unique(own)
+        x = points[ids, 0]
+        ids = ids[np.abs(x - x.mean()) < CENTRAL_SHARE * np.ptp(x) / 2]
+        # Winding numbers are dear: only what is near the other lip can have just entered it.
+        ids = ids[cKDTree(points[np.unique(other)]).query(points[ids])[0] < NEAR_OTHER_LIP_MM]
         off_surface = points[ids] + OFF_SURFACE_MM * _vertex_normals(points, closed)[ids]
         # Just outside of a skin the winding number is 0, but 1 where another part of it overlaps.
         inside = ids[_winding_number(off_surface, points[closed]) > 0.5]
@@ -127,17 +132,13 @@ def lip_triangles(
         pairs: (P, 2) upper and lower vertices that meet, from one corner to the other.
         mm: millimetres per unit.
     """
-    edge = int(len(pairs) * (1 - CENTRAL_SHARE) / 2)
-    upper, lower = vertices[pairs[edge : len(pairs) - edge]].transpose(1, 0, 2) * mm
-    middle = triangles[
-        (cKDTree(upper).query(vertices * mm)[0] < LIP_ZONE_MM)[triangles].all(1)
-        & (np.abs(vertices[:, 0] * mm) <= np.abs(upper[:, 0]).max())[triangles].all(1)
-    ]
+    upper, lower = vertices[pairs].transpose(1, 0, 2) * mm
+    near = triangles[(cKDTree(upper).query(vertices * mm)[0] < LIP_ZONE_MM)[triangles].all(1)]
     height = vertices[:, 1] * mm - np.interp(
         vertices[:, 0] * mm, *_sorted_line((upper + lower) / 2)
     )
-    above = height[middle].mean(1) > 0
-    return middle[above], middle[~above]
+    above = height[near].mean(1) > 0
+    return near[above], near[~above]
 
 
 def _sorted_line(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -186,7 +186,9 @@ def test_lips_do_not_enter_each_other(head):
     assert depth(mouthLowerDownLeft=-0.3, mouthLowerDownRight=-0.3) > 1, "made on purpose"
     for name in ARKIT_CHANNELS:
         if name.startswith(("mouth", "jaw")) and name != "mouthClose":
-            assert depth(**{name: 1.0}) - at_rest <= 0.5, name
+            # An upper lip that is rolled in all the way lies behind the lower one.
+            allowed = 1.0 if name == "mouthRollUpper" else 0.5
+            assert depth(**{name: 1.0}) - at_rest <= allowed, name
     assert depth(jawOpen=1.0, mouthClose=1.0) - at_rest <= 0.5
 
 
