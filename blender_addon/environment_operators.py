@@ -14,12 +14,7 @@ class _MakeEnvironment(job.JobOperator):
     @classmethod
     def disabled_reason(cls, context: bpy.types.Context) -> str:
         """Why the button cannot be pressed now."""
-        if not bpy.app.online_access and not preferences.of(context).wheel_folder:
-            return (
-                "Blender may not use the network: allow Online Access in Blender's preferences"
-                " (System, Network), or choose a folder with wheels"
-            )
-        return job.busy_reason()
+        return job.busy_reason() or preferences.why_no_set_up(preferences.of(context))
 
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """Make the environment, in a thread."""

@@ -288,8 +288,14 @@ class JobOperator:
         ended = self._advance()
         if ended:
             return ended
-        self._timer = context.window_manager.event_timer_add(TICK_S, window=context.window)
-        context.window_manager.modal_handler_add(self)
+        # The Preferences are a window of their own, which people close while a set-up still runs:
+        # the job lives in the window from which that one was opened.
+        window = context.window
+        while window.parent is not None:
+            window = window.parent
+        with context.temp_override(window=window):
+            self._timer = context.window_manager.event_timer_add(TICK_S, window=window)
+            context.window_manager.modal_handler_add(self)
         return {"RUNNING_MODAL"}
 
     def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:

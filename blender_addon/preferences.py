@@ -104,6 +104,8 @@ class IdiolectPreferences(bpy.types.AddonPreferences):
             row.operator(f"idiolect.{'repair' if ready else 'setup'}_environment")
             row.operator("idiolect.check_environment")
             row.operator("idiolect.remove_environment")
+            if reason := why_no_set_up(of(context)):
+                drawing.say(box, f"Set Up: {reason}", "INFO", width)
         drawing.draw_outcome(box, width)
         box.prop(self, "wheel_folder")
         box.prop(self, "base_python")
@@ -160,6 +162,16 @@ def not_ready_reason(context: bpy.types.Context) -> str:
     """Why the worker cannot be used now; empty if it can."""
     problem = problem_with(of(context))
     return problem.message.rstrip(".") if problem else ""
+
+
+def why_no_set_up(settings: Settings) -> str:
+    """Why the environment cannot be made or repaired now; empty if it can."""
+    if bpy.app.online_access or settings.wheel_folder:
+        return ""
+    return (
+        "Blender may not use the network: allow Online Access in Blender's preferences (System,"
+        " Network), or choose a folder with wheels"
+    )
 
 
 def environment_ready() -> bool:

@@ -305,6 +305,16 @@ def test_without_network_set_up_says_so(monkeypatch) -> None:
         bpy.ops.idiolect.setup_environment()
 
 
+def test_set_up_from_a_folder_without_wheels_says_so(monkeypatch, tmp_path: Path) -> None:
+    wheels = preferences.Settings(wheel_folder=str(tmp_path))
+    monkeypatch.setattr(preferences, "of", lambda context: wheels)
+    with pytest.raises(RuntimeError, match="no wheel of PyTorch"):
+        bpy.ops.idiolect.setup_environment()
+    assert job.last_outcome.details
+    with pytest.raises(RuntimeError, match="no environment to remove"):
+        bpy.ops.idiolect.remove_environment()
+
+
 def test_check_says_who_answers() -> None:
     assert bpy.ops.idiolect.check_environment() == {"FINISHED"}
     assert "PyTorch" in job.last_outcome.message

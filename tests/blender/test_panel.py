@@ -180,6 +180,7 @@ def test_the_preferences_draw(ready) -> None:
     for field in fields:
         assert f"<{field}>" in text
     assert "[idiolect.setup_environment]" in text and "[idiolect.check_environment]" in text
+    assert ("allow Online Access" in text) == (not bpy.app.online_access)
 
 
 def test_ready_made_styles_are_known_without_a_worker(tmp_path: Path, monkeypatch) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SPEECH = HERE.parents[1] / "tests" / "data" / "speech.flac"
-MINUTES = 12  # long enough to be looked at while it is worked on
+MINUTES = 40  # long enough to be looked at while it is worked on
 
 _LENGTHEN = """
 import sys, numpy as np, soundfile

@@ -185,6 +185,22 @@ def story() -> Iterator[float]:
     assert len(bpy.data.actions) == 1
     say("undone and redone by one key each")
 
+    sys.modules[f"{PACKAGE}.worker.client"].close_client()
+    bpy.ops.preferences.addon_show(module=PACKAGE)
+    yield 2.0
+    preferences = bpy.context.window_manager.windows[-1]
+    assert preferences.parent == window
+    picture("6_preferences")
+    area = preferences.screen.areas[0]
+    with bpy.context.temp_override(window=preferences, area=area):
+        bpy.ops.idiolect.check_environment("INVOKE_DEFAULT", True)
+        bpy.ops.wm.window_close()
+    assert busy()
+    yield from until_done(60)
+    outcome = sys.modules[f"{PACKAGE}.job"].last_outcome
+    assert outcome and outcome.message.startswith("The worker answers"), outcome
+    say("a job outlives the Preferences in which it was started")
+
 
 def _value(head: bpy.types.Object, key: str, frame: int) -> float:
     """Value of a key at a frame, from its curve."""
