@@ -168,7 +168,8 @@ class Trainer:
         frames = batch.motion.shape[1]
         with torch.autocast(batch.motion.device.type, torch.bfloat16, self.optim.bfloat16):
             style = self.model.encode_style(batch.reference, reference_mask).float()  # (B, d_s)
-            if self.model.training and self.step < self.optim.style_first:
+            style_alone = self.model.training and self.step < self.optim.style_first
+            if style_alone and weights.identity > 0.0:
                 return {"identity": losses.identity_loss(self.classifier(style), batch.identities)}
             predicted = self.model(
                 batch.tracks,

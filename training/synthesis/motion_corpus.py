@@ -164,11 +164,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--speech", type=Path, required=True, help="folder of speech shards")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--identities", type=int, default=600, help="sampled speaking styles")
+    parser.add_argument("--identities", type=int, default=500, help="sampled speaking styles")
     parser.add_argument(
         "--takes",
         nargs="*",
-        default=["exact=3", "prompt=1", "recognised=2"],
+        default=["exact=2", "recognised=2", "flite=0", "espeak=0"],
         metavar="SHARD=N",
         help="how often each shard is performed (default: real speech more often than synthetic)",
     )
