@@ -212,7 +212,7 @@ def tongue(lip_z: float) -> Part:
 BROW_LINE = ((1.25, 2.12), (2.1, 2.38), (3.2, 2.66), (4.2, 2.66), (5.25, 2.10))
 BROW_HALF_WIDTH = (0.22, 0.27, 0.24, 0.17, 0.03)
 BROW_COLUMNS, BROW_ACROSS = 16, 5
-BROW_LIFT, BROW_THICKNESS = 0.03, 0.09
+BROW_LIFT, BROW_THICKNESS = 0.06, 0.09
 
 
 def eyebrow() -> Part:
