@@ -88,7 +88,8 @@ def traces() -> tuple:
 
 
 def busy() -> bool:
-    return sys.modules[f"{PACKAGE}.job"].current is not None
+    job = sys.modules.get(f"{PACKAGE}.job")
+    return job is not None and job.current is not None
 
 
 def until_done(limit_s: float) -> Iterator[float]:
@@ -201,6 +202,29 @@ def story() -> Iterator[float]:
     assert outcome and outcome.message.startswith("The worker answers"), outcome
     say("a job outlives the Preferences in which it was started")
 
+    head = bpy.data.objects["Head"]
+    head.idiolect.speech = long_speech
+    press("idiolect.animate")
+    yield 1.0
+    assert busy()
+    window, _, _ = view()
+    with bpy.context.temp_override(window=window):
+        bpy.ops.wm.read_homefile(use_factory_startup=False)
+    yield 1.0
+    assert not busy(), "opening another file ends the job"
+    assert not bpy.data.actions
+    press("idiolect.add_head")
+    yield from until_done(60)
+    bpy.context.scene.idiolect.character.idiolect.speech = long_speech
+    press("idiolect.animate")
+    yield 1.0
+    job = sys.modules[f"{PACKAGE}.job"]
+    assert busy()
+    bpy.ops.preferences.addon_disable(module=PACKAGE)
+    assert job.current is None and not hasattr(bpy.types.Scene, "idiolect")
+    yield 1.0
+    say("opening a file ends a job, and so does switching the add-on off")
+
 
 def _value(head: bpy.types.Object, key: str, frame: int) -> float:
     """Value of a key at a frame, from its curve."""
@@ -240,5 +264,5 @@ def measure() -> float:
     return 0.01
 
 
-bpy.app.timers.register(tick, first_interval=2.0)
-bpy.app.timers.register(measure, first_interval=3.0)
+bpy.app.timers.register(tick, first_interval=2.0, persistent=True)
+bpy.app.timers.register(measure, first_interval=3.0, persistent=True)
