@@ -5,7 +5,7 @@
 DIR holds index.csv and recordings. Forced alignment of the exact transcripts is the reference. A
 table in Markdown goes to standard output (figures as JSON with --json): the phones that the
 backbone hears (`training.phone_scores`), and, where the checkpoint is a whole model, the motion of
-the built-in head (`training.motion_scores`), beside that of the procedural animator on the aligned
+the built-in head (`training.lip_sync_score`), beside that of the procedural animator on the aligned
 phones, which is what could be reached. Intervals are the 2.5th and 97.5th percentile over
 resampled speakers.
 """
@@ -31,7 +31,7 @@ from core.errors import IdiolectError
 from core.finishing import FinishSettings
 from core.model.speech import prosody
 from training.backbone import load_backbone
-from training.motion_scores import MotionScore
+from training.lip_sync_score import LipSyncScore
 from training.phone_scores import ClosureCount, PhoneScore
 from training.synthesis.alignment import Aligner, Segment, labels_from
 from training.synthesis.animator import animate_phones
@@ -40,7 +40,7 @@ from training.synthesis.styles import SpeakingStyle
 
 log = logging.getLogger(__name__)
 
-Score = TypeVar("Score", PhoneScore, MotionScore)
+Score = TypeVar("Score", PhoneScore, LipSyncScore)
 
 PHONE_FIGURES = (
     *("visemes", "visemes_exact", "closure_recall", "closure_precision", "loose_recall"),
@@ -73,7 +73,7 @@ class SpeakerScores:
 
     groups: tuple[str, ...]
     phones: PhoneScore = field(default_factory=PhoneScore)
-    motion: dict[str, MotionScore] = field(default_factory=dict)
+    motion: dict[str, LipSyncScore] = field(default_factory=dict)
 
 
 def reference_clips(folder: Path, split: str, prompts: bool, limit: int | None) -> list[Spoken]:
@@ -147,13 +147,15 @@ def score(
             continue
         for rate in fps:
             reference = animate_phones(clip.segments, voice, SpeakingStyle(), fps=rate)
-            ceiling = speaker.motion.setdefault(f"from the transcript, {rate:g} fps", MotionScore())
+            ceiling = speaker.motion.setdefault(
+                f"from the transcript, {rate:g} fps", LipSyncScore()
+            )
             ceiling.add(reference, clip.segments, reference)
             for name in finishing:
                 settings = FinishSettings() if name == "finished" else None
                 motion = animator.animate(clip.samples, style=style, fps=rate, finishing=settings)
                 column = f"{name}, {rate:g} fps"
-                found = speaker.motion.setdefault(column, MotionScore())
+                found = speaker.motion.setdefault(column, LipSyncScore())
                 found.add(motion, clip.segments, reference)
     return results
 
@@ -227,7 +229,7 @@ def _figures(speakers: Sequence[SpeakerScores]) -> dict[str, Any]:
     return {
         "phones": merged(PhoneScore, (s.phones for s in speakers)).summary(),
         "motion": {
-            column: merged(MotionScore, (s.motion[column] for s in speakers)).summary()
+            column: merged(LipSyncScore, (s.motion[column] for s in speakers)).summary()
             for column in columns
         },
     }

@@ -13,7 +13,7 @@ from core.model.speech import CompactBackbone
 from core.motion import ARKIT_CHANNELS, MotionClip
 from core.phones import PHONE_INDEX, PHONES
 from training.backbone import TrainConfig, save_backbone
-from training.motion_scores import MotionScore
+from training.lip_sync_score import LipSyncScore
 from training.phone_scores import IGNORED, ClosureCount, PhoneScore, correlation, runs, widen
 from training.score import SpeakerScores, main, merged, report, table
 from training.synthesis.alignment import Segment, labels_from
@@ -131,7 +131,7 @@ def voice() -> np.ndarray:
 
 
 def measured(motion: MotionClip, reference: MotionClip) -> dict[str, float]:
-    score = MotionScore()
+    score = LipSyncScore()
     score.add(motion, SPOKEN, reference)
     return score.summary()
 
@@ -171,7 +171,7 @@ def test_report_pools_speakers_and_prints_every_group(voice: np.ndarray) -> None
     for name, heard in (("anna", labels), ("otto", np.zeros_like(labels))):
         speaker = SpeakerScores(("women",) if name == "anna" else ("men",))
         speaker.phones.add(labels, one_hot(heard))
-        speaker.motion["raw, 30 fps"] = MotionScore()
+        speaker.motion["raw, 30 fps"] = LipSyncScore()
         speaker.motion["raw, 30 fps"].add(reference, SPOKEN, reference)
         results[name] = speaker
     found = report(results, resamples=50)

@@ -25,8 +25,8 @@ JAW = ARKIT_CHANNELS.index("jawOpen")
 
 
 @dataclass
-class MotionScore:
-    """Sums over clips; see `summary` for what is measured."""
+class LipSyncScore:
+    """How the lips follow the words, summed over clips; see `summary` for what is measured."""
 
     closures: ClosureCount = field(default_factory=ClosureCount)
     jaw: list[tuple[int, float]] = field(default_factory=list)
