@@ -126,18 +126,18 @@ UPPER_EDGE_Y, LOWER_EDGE_Y = -0.43, -0.14
 # Cross-section from inside the gum over the tooth to the palate side: outwards, away from the
 # cutting edge (cm), material.
 TOOTH_PROFILE = (
-    (-0.30, 1.75, GUMS),
-    (0.02, 1.45, GUMS),
-    (0.09, 1.10, GUMS),
-    (0.06, 0.88, GUMS),
-    (0.0, 0.80, TEETH),
-    (0.03, 0.45, TEETH),
+    (-0.30, 1.95, GUMS),
+    (0.02, 1.65, GUMS),
+    (0.09, 1.32, GUMS),
+    (0.06, 1.12, GUMS),
+    (0.0, 1.05, TEETH),
+    (0.04, 0.48, TEETH),
     (-0.02, 0.06, TEETH),
     (-0.10, 0.0, TEETH),
     (-0.22, 0.06, TEETH),
-    (-0.42, 0.55, TEETH),
-    (-0.55, 0.95, GUMS),
-    (-0.75, 1.75, GUMS),
+    (-0.42, 0.60, TEETH),
+    (-0.55, 1.05, GUMS),
+    (-0.75, 1.95, GUMS),
 )
 
 
