@@ -73,29 +73,47 @@ class RelativeAttention(nn.Module):
         self.relative_values = nn.Parameter(torch.randn(2 * self.clip + 1, size) * size**-0.5)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Attend within `x` (B, T, D); `mask` (B, T) is True on real frames."""
+        """Attend within `x` (B, T, D); `mask` (B, T) is True on real frames.
+
+        With a reach, queries are taken in blocks of K frames that each see W = K + 2 · reach keys,
+        so the work grows with T and not with its square.
+        """
         batch, frames, width = x.shape
         size = width // self.heads
+        block = 2 * self.reach or frames  # K
+        tail = -frames % block
         query, key, value = (
             part.view(batch, frames, self.heads, size).transpose(1, 2)  # (B, H, T, D/H)
             for part in self.project(x).chunk(3, dim=-1)
         )
-        time = torch.arange(frames, device=x.device)
-        offset = time[None, :] - time[:, None]  # (T, T): key's frame minus query's
-        row = offset.clamp(-self.clip, self.clip) + self.clip
-        row = row.expand(batch, self.heads, frames, frames)
-        scores = query @ key.transpose(-1, -2)  # (B, H, T, T)
+        query = F.pad(query, (0, 0, 0, tail)).unflatten(2, (-1, block))  # (B, H, T/K, K, D/H)
+        key, value = (
+            F.pad(part, (0, 0, self.reach, self.reach + tail)).unfold(
+                2, block + 2 * self.reach, block
+            )  # (B, H, T/K, D/H, W)
+            for part in (key, value)
+        )
+        seen = F.pad(mask, (self.reach, self.reach + tail)).unfold(
+            1, block + 2 * self.reach, block
+        )  # (B, T/K, W)
+
+        query_time = torch.arange(block, device=x.device)[:, None]
+        key_time = torch.arange(block + 2 * self.reach, device=x.device)[None] - self.reach
+        offset = key_time - query_time  # (K, W)
+        scores = query @ key  # (B, H, T/K, K, W)
+        row = (offset.clamp(-self.clip, self.clip) + self.clip).expand_as(scores)
         scores = scores + (query @ self.relative_keys.T).gather(-1, row)
-        allowed = mask[:, None, None, :]
+        allowed = seen[:, None, :, None, :]
         if self.reach:
             allowed = allowed & (offset.abs() <= self.reach)
         # A padded query may have no allowed key: it gets an even spread instead of NaN.
         scores = (scores * size**-0.5).masked_fill(~allowed, torch.finfo(scores.dtype).min)
         weights = scores.softmax(dim=-1)
-        per_row = torch.zeros(
-            *weights.shape[:-1], 2 * self.clip + 1, dtype=weights.dtype, device=x.device
-        ).scatter_add(-1, row, weights)  # (B, H, T, R): attention by offset
-        mixed = weights @ value + per_row @ self.relative_values  # (B, H, T, D/H)
+        per_row = weights.new_zeros(*weights.shape[:-1], 2 * self.clip + 1).scatter_add(
+            -1, row, weights
+        )  # (B, H, T/K, K, R): attention by offset
+        mixed = weights @ value.transpose(-1, -2) + per_row @ self.relative_values
+        mixed = mixed.flatten(2, 3)[:, :, :frames]  # (B, H, T, D/H)
         return self.out(mixed.transpose(1, 2).reshape(batch, frames, width))
 
 
