@@ -7,6 +7,8 @@ that look alike; the fourteen classes are used to measure agreement, never to dr
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 SILENCE = "SIL"
@@ -103,3 +105,17 @@ def viseme_posteriors(phone_posteriors: np.ndarray) -> np.ndarray:
     """
     membership = np.eye(len(VISEME_NAMES), dtype=phone_posteriors.dtype)[PHONE_TO_VISEME]
     return phone_posteriors @ membership
+
+
+class Segment(NamedTuple):
+    """One phone in time.
+
+    Attributes:
+        phone: A member of `PHONES`.
+        start_s: Where it begins, seconds.
+        end_s: Where it ends, seconds.
+    """
+
+    phone: str
+    start_s: float
+    end_s: float

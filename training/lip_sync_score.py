@@ -12,9 +12,8 @@ import numpy as np
 
 from core.face.lips import CLOSED_MM, lip_gap_mm
 from core.motion import ARKIT_CHANNELS, MotionClip
-from core.phones import BILABIALS, PHONE_INDEX, PHONE_TO_VISEME, SILENCE, VISEME_INDEX
+from core.phones import BILABIALS, PHONE_INDEX, PHONE_TO_VISEME, SILENCE, VISEME_INDEX, Segment
 from training.phone_scores import ClosureCount, correlation, widen
-from training.synthesis.alignment import Segment
 
 RATE_HZ = 100
 LONGEST_LAG_S = 0.2

@@ -35,11 +35,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from core.emotions import EMOTIONS
 from core.errors import IdiolectError, write_failed
 from core.motion import ARKIT_CHANNELS
+from core.phones import Segment
 from training.corpus import UNKNOWN_EMOTION, UNKNOWN_PHONE, CorpusWriter
 from training.readers import READERS
 from training.readers.clips import Align, Clip, Options, make_clip
 from training.readers.interface import Recording
-from training.synthesis.animator import Segment
 
 if TYPE_CHECKING:
     from training.synthesis.alignment import Aligner

@@ -30,10 +30,11 @@ from core.checkpoint import load_checkpoint
 from core.errors import IdiolectError
 from core.finishing import FinishSettings
 from core.model.speech import prosody
+from core.phones import Segment
 from training.backbone import load_backbone
 from training.lip_sync_score import LipSyncScore
 from training.phone_scores import ClosureCount, PhoneScore
-from training.synthesis.alignment import Aligner, Segment, labels_from
+from training.synthesis.alignment import Aligner, labels_from
 from training.synthesis.animator import animate_phones
 from training.synthesis.speech_corpus import kind_of, pronouncer, real_clips
 from training.synthesis.styles import SpeakingStyle

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from core.errors import IdiolectError, read_failed
-from core.phones import PHONE_INDEX, SILENCE
-from training.synthesis.animator import Segment
+from core.phones import PHONE_INDEX, SILENCE, Segment
 
 _Token = TypeVar("_Token", str, float, bool)
 _TOKEN = re.compile(r'"((?:[^"]|"")*)"|!.*|<(\w+)>|([^\s"]+)')

@@ -17,8 +17,8 @@ from core.phones import PHONE_INDEX
 
 pytest.importorskip("pocketsphinx")
 
+from core.phones import Segment
 from training.backbone import BackboneTraining, TrainConfig, find_shards, load_backbone, main
-from training.synthesis.alignment import Segment
 from training.synthesis.augment import AugmentConfig
 from training.synthesis.speech_corpus import ShardWriter
 

@@ -22,13 +22,12 @@ from core.emotions import EMOTION_INDEX
 from core.errors import IdiolectError
 from core.model.config import ModelConfig, MotionConfig
 from core.motion import ARKIT_CHANNELS, MotionClip
-from core.phones import PHONE_INDEX, PHONES
+from core.phones import PHONE_INDEX, PHONES, Segment
 from training.corpus import Corpus, CorpusBatches, CorpusWriter, DataConfig, FeatureStore
 from training.growing_array import GrowingArray
 from training.prepare import main
 from training.readers.clips import Options, make_clip, phones_at
 from training.readers.interface import Take
-from training.synthesis.animator import Segment
 
 COMMANDS = {
     "vocaset": write_vocaset,

@@ -11,12 +11,12 @@ import pytest
 from core.audio import load_speech
 from core.model.speech import CompactBackbone
 from core.motion import ARKIT_CHANNELS, MotionClip
-from core.phones import PHONE_INDEX, PHONES
+from core.phones import PHONE_INDEX, PHONES, Segment
 from training.backbone import TrainConfig, save_backbone
 from training.lip_sync_score import LipSyncScore
 from training.phone_scores import IGNORED, ClosureCount, PhoneScore, correlation, runs, widen
 from training.score import SpeakerScores, main, merged, report, table
-from training.synthesis.alignment import Segment, labels_from
+from training.synthesis.alignment import labels_from
 from training.synthesis.animator import animate_phones
 from training.synthesis.styles import SpeakingStyle
 

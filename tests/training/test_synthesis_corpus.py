@@ -16,8 +16,8 @@ from core.phones import PHONE_INDEX, SILENCE
 
 pytest.importorskip("pocketsphinx")
 
+from core.phones import Segment
 from training.backbone import CropSource, TrainConfig, find_shards
-from training.synthesis.alignment import Segment
 from training.synthesis.augment import AugmentConfig, Augmenter
 from training.synthesis.speech_corpus import Shard, ShardWriter, main
 

@@ -11,10 +11,9 @@ import numpy as np
 from core.audio import SAMPLE_RATE_HZ, speech_gain
 from core.errors import IdiolectError
 from core.motion import ARKIT_CHANNELS, MotionClip, resample
-from core.phones import PHONE_INDEX, SILENCE
+from core.phones import PHONE_INDEX, SILENCE, Segment
 from training.corpus import UNKNOWN_EMOTION, UNKNOWN_PHONE
 from training.readers.interface import Take
-from training.synthesis.animator import Segment
 
 Align = Callable[[np.ndarray, str], "Sequence[Segment] | None"]
 """Finds the phones of a text in samples (S,) at 16 kHz; None where they do not fit."""

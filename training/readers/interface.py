@@ -22,7 +22,7 @@ from core.audio import SAMPLE_RATE_HZ
 from core.errors import IdiolectError, read_failed
 from core.face.flame_rig import joint_channels, key_names
 from core.motion import MotionClip
-from training.synthesis.animator import Segment
+from core.phones import Segment
 
 TRAIN, VALID, TEST = "train", "valid", "test"
 

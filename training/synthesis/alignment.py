@@ -15,27 +15,13 @@ import numpy as np
 from pocketsphinx import Decoder, get_model_path
 
 from core.audio import SAMPLE_RATE_HZ
-from core.phones import PHONE_INDEX, SILENCE
+from core.phones import PHONE_INDEX, SILENCE, Segment
 
 LABEL_RATE_HZ = 100
 IGNORED = 255
 """Label of frames whose phone is not known well enough to learn from."""
 
 Pronounce = Callable[[str], Sequence[str]]
-
-
-class Segment(NamedTuple):
-    """One phone in time.
-
-    Attributes:
-        phone: a member of `core.phones.PHONES`.
-        start_s: where it begins, seconds.
-        end_s: where it ends, seconds.
-    """
-
-    phone: str
-    start_s: float
-    end_s: float
 
 
 class Alignment(NamedTuple):

@@ -12,24 +12,15 @@ Shapes: T motion frames, P phone segments, A articulators.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from core.motion import ARKIT_CHANNELS, MotionClip, frame_count
-from core.phones import BILABIALS, PHONE_INDEX, PHONES, SILENCE
+from core.phones import BILABIALS, PHONE_INDEX, PHONES, SILENCE, Segment
 from training.synthesis.styles import SpeakingStyle
 
 SPEECH_RATE_HZ = 50
-
-
-class Segment(NamedTuple):
-    """One phone in time, in seconds."""
-
-    phone: str
-    start_s: float
-    end_s: float
 
 
 # Articulators, their reach in seconds before and after a phone (anticipation of rounding comes from

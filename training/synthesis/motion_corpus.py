@@ -32,9 +32,9 @@ from core.errors import IdiolectError
 from core.files import atomic_path
 from core.model.speech import prosody
 from core.motion import ARKIT_CHANNELS, frame_count
-from core.phones import PHONE_INDEX, PHONES, SILENCE
+from core.phones import PHONE_INDEX, PHONES, SILENCE, Segment
 from training.corpus import UNKNOWN_PHONE, CorpusWriter
-from training.synthesis.animator import Segment, animate_phones
+from training.synthesis.animator import animate_phones
 from training.synthesis.roughen import roughen
 from training.synthesis.speech_corpus import Shard
 from training.synthesis.styles import READY_MADE, SpeakingStyle, sample_style, vary_style

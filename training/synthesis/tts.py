@@ -21,8 +21,7 @@ import numpy as np
 
 from core.audio import load_speech
 from core.errors import IdiolectError
-from core.phones import SILENCE, STOPS
-from training.synthesis.alignment import Segment
+from core.phones import SILENCE, STOPS, Segment
 from training.synthesis.phone_sets import phone_of_festival, phones_of_ipa
 
 
