@@ -71,7 +71,7 @@ class FinishSettings:
 
     closure_guard: bool = True
     """Seal the lips wherever p, b or m was heard with confidence."""
-    closure_confidence: float = 0.5
+    closure_confidence: float = 0.7
     """Probability of p, b or m above which they are sealed."""
     closure_ramp_s: float = 0.05
     """Time the lips take to meet and to part."""

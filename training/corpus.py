@@ -11,7 +11,8 @@ A corpus is a folder:
 - `phones.npy`: (ΣT,) uint8 index into `core.phones.PHONES` at each motion frame, 255 = unknown;
 - `emotion.npy`: (ΣT,) uint8 index into `core.emotions.EMOTIONS`, 255 = unknown (may be absent);
 - `templates.npy`: in the space "vertices", (I, V, 3) float32 metres, the faces at rest of the
-  identities that `corpus.json` lists as "templates".
+  identities that `corpus.json` lists as "templates";
+- `styles.json`: in a synthetic corpus, the traits of every identity by name (may be absent).
 
 What the speech backbone hears in it is computed once and kept beside it (`training.features`).
 """
@@ -181,6 +182,25 @@ class Corpus:
             shape = (len(names), len(self.channels) // 3, 3)
             self._templates = dict(zip(names, self._open("templates", shape), strict=True))
 
+    def traits(self) -> dict[str, dict[str, float]]:
+        """What is known of each identity's manner of speaking; nothing in a captured corpus.
+
+        Raises:
+            IdiolectError: There is a styles.json that cannot be read.
+        """
+        path = self.folder / "styles.json"
+        if not path.exists():
+            return {}
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, json.JSONDecodeError) as error:
+            raise IdiolectError(
+                f"cannot read {path}: {error}",
+                hint="Make the corpus again, or delete the file.",
+                code="corpus_damaged",
+                setting="--corpus",
+            ) from error
+
     def clip_motion(self, index: int) -> np.ndarray:
         """Motion (T, C) float32 of a clip."""
         first, last = self.frame_offsets[index : index + 2]
@@ -324,6 +344,8 @@ class CorpusBatches:
             )
         self.identities = len(names)
         self._identity_index = {name: index for index, name in enumerate(names)}
+        self._traits = _standardised(corpus.traits(), names)
+        self.traits = len(next(iter(self._traits.values()), ()))
         self._phone_to_silent = np.zeros(256, bool)
         self._phone_to_silent[PHONE_INDEX[SILENCE]] = True
 
@@ -365,7 +387,8 @@ class CorpusBatches:
         silent = self._phone_to_silent[phones]
         example = self._reference(reference, rng)
         index = np.array(self._identity_index.get(identity, 0))
-        return (*tracks, motion, silent, example, index)
+        traits = self._traits.get(identity, np.zeros(self.traits, np.float32))
+        return (*tracks, motion, silent, example, index, traits)
 
     def _reference(self, clip: int, rng: np.random.Generator) -> np.ndarray:
         """A stretch of a clip's motion at the style encoder's frame rate."""
@@ -419,7 +442,20 @@ def _collate(items: list[tuple[np.ndarray, ...]]) -> Batch:
         reference_lengths=_lengths(columns[5]),
         identities=torch.as_tensor(np.stack(columns[6]), dtype=torch.long),
         emotion=None,
+        traits=torch.from_numpy(np.stack(columns[7])) if len(columns[7][0]) else None,
     )
+
+
+def _standardised(
+    traits: dict[str, dict[str, float]], names: Iterable[str]
+) -> dict[str, np.ndarray]:
+    """Traits (K,) of all identities, with mean 0 and spread 1 over `names`."""
+    vectors = {who: np.array(list(of.values()), np.float32) for who, of in traits.items()}
+    known = [vectors[name] for name in names if name in vectors]
+    if not known:
+        return {}
+    mean, spread = np.mean(known, axis=0), np.std(known, axis=0) + 1e-6
+    return {who: (vector - mean) / spread for who, vector in vectors.items()}
 
 
 def _pad(arrays: Iterable[np.ndarray]) -> Tensor:

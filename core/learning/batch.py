@@ -23,6 +23,7 @@ class Batch(NamedTuple):
         reference_lengths: (B,) real reference frames.
         identities: (B,) identity indices.
         emotion: (B, T, 8) intensities, or None where the corpus knows none.
+        traits: (B, K) standardised traits of each identity's manner, or None if unknown.
     """
 
     tracks: SpeechTracks
@@ -34,12 +35,19 @@ class Batch(NamedTuple):
     reference_lengths: Tensor
     identities: Tensor
     emotion: Tensor | None
+    traits: Tensor | None = None
 
 
 class BatchSource(Protocol):
-    """Gives the batch of any step, always the same one for the same step."""
+    """Gives the batch of any step, always the same one for the same step.
+
+    Attributes:
+        identities: Number of identities in the training split.
+        traits: Number of traits that are known of each of them; 0 for captured people.
+    """
 
     identities: int
+    traits: int
 
     def batch(self, step: int) -> Batch:
         """The batch to learn from at `step`."""

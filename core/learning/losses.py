@@ -29,6 +29,9 @@ class LossWeights:
     """Movement of the mouth while nobody speaks."""
     identity: float = 0.1
     """Cross-entropy of the identity read from the style code (Mimic, eq. 2)."""
+    traits: float = 1.0
+    """Error of the traits read from the style code, where the corpus knows them. Who someone is can
+    be told from a resting smile alone; how far the jaw opens must be asked for."""
 
 
 def reconstruction_loss(
@@ -86,6 +89,11 @@ def silence_loss(predicted: Tensor, silent: Tensor, mask: Tensor, mouth: Tensor)
 def identity_loss(scores: Tensor, identities: Tensor) -> Tensor:
     """Cross-entropy of identity scores (B, I) against identity indices (B,); Mimic, eq. 2."""
     return F.cross_entropy(scores, identities)
+
+
+def traits_loss(read: Tensor, traits: Tensor) -> Tensor:
+    """Mean square error of standardised traits (B, K)."""
+    return F.mse_loss(read, traits)
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -76,6 +76,15 @@ class FaceMeasures:
     lip_rest: Tensor
 
 
+class StyleReaders(nn.Module):
+    """What is read from a style code while training, so that the code holds it."""
+
+    def __init__(self, code: int, identities: int, traits: int) -> None:
+        super().__init__()
+        self.identity = nn.Linear(code, identities)
+        self.traits = nn.Linear(code, traits) if traits else None
+
+
 class Trainer:
     """Trains an `IdiolectModel` from a `BatchSource`."""
 
@@ -96,7 +105,7 @@ class Trainer:
         self.seed = seed
         self.step = 0
         torch.manual_seed(seed)
-        self.classifier = nn.Linear(model.config.style.code, source.identities)
+        self.readers = StyleReaders(model.config.style.code, source.identities, source.traits)
         self.average = {name: value.clone() for name, value in model.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
             self._parameters(),
@@ -168,9 +177,9 @@ class Trainer:
         frames = batch.motion.shape[1]
         with torch.autocast(batch.motion.device.type, torch.bfloat16, self.optim.bfloat16):
             style = self.model.encode_style(batch.reference, reference_mask).float()  # (B, d_s)
-            style_alone = self.model.training and self.step < self.optim.style_first
-            if style_alone and weights.identity > 0.0:
-                return {"identity": losses.identity_loss(self.classifier(style), batch.identities)}
+            makers = self._style_terms(style, batch)
+            if makers and self.model.training and self.step < self.optim.style_first:
+                return {name: make() for name, make in makers.items()}
             predicted = self.model(
                 batch.tracks,
                 batch.speech_lengths,
@@ -180,7 +189,7 @@ class Trainer:
                 motion_lengths=batch.motion_lengths,
             ).float()
         mask = length_mask(batch.motion_lengths, frames)
-        makers: Mapping[str, Callable[[], Tensor]] = {
+        makers |= {
             "reconstruction": lambda: losses.reconstruction_loss(
                 predicted, batch.motion, mask, face.channel_weights
             ),
@@ -196,9 +205,19 @@ class Trainer:
                 weights.closure_sharpness,
             ),
             "silence": lambda: losses.silence_loss(predicted, batch.silent, mask, face.mouth),
-            "identity": lambda: losses.identity_loss(self.classifier(style), batch.identities),
         }
         return {name: make() for name, make in makers.items() if getattr(weights, name) > 0.0}
+
+    def _style_terms(self, style: Tensor, batch: Batch) -> dict[str, Callable[[], Tensor]]:
+        """Terms that need the style code (B, d_s) alone and have a weight."""
+        terms: dict[str, Callable[[], Tensor]] = {}
+        if self.weights.identity > 0.0:
+            read = self.readers.identity
+            terms["identity"] = lambda: losses.identity_loss(read(style), batch.identities)
+        traits, read_traits = batch.traits, self.readers.traits
+        if self.weights.traits > 0.0 and traits is not None and read_traits is not None:
+            terms["traits"] = lambda: losses.traits_loss(read_traits(style), traits)
+        return terms
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -230,7 +249,7 @@ class Trainer:
     def save_state(self, path: Path, config: Mapping[str, Any]) -> None:
         """Write everything that resuming needs."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        tensors |= {f"classifier.{n}": v for n, v in self.classifier.state_dict().items()}
+        tensors |= {f"readers.{name}": v for name, v in self.readers.state_dict().items()}
         tensors |= {f"average.{name}": value for name, value in self.average.items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
@@ -243,7 +262,7 @@ class Trainer:
             IdiolectError: The checkpoint does not fit this model or corpus.
         """
         load_weights(self.model, checkpoint.part("model"), checkpoint.path)
-        load_weights(self.classifier, checkpoint.part("classifier"), checkpoint.path)
+        load_weights(self.readers, checkpoint.part("readers"), checkpoint.path)
         self.average = checkpoint.part("average")
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in checkpoint.part("optimizer").items():
@@ -255,7 +274,7 @@ class Trainer:
         self.step = int(checkpoint.metadata["step"])
 
     def _parameters(self) -> list[nn.Parameter]:
-        return [*self.model.parameters(), *self.classifier.parameters()]
+        return [*self.model.parameters(), *self.readers.parameters()]
 
     @torch.no_grad()
     def _update_average(self) -> None:

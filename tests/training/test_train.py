@@ -180,6 +180,23 @@ def test_weight_zero_takes_a_term_away(corpus: Path, backbone: Path) -> None:
     assert "lips" not in terms and "identity" not in terms and "velocity" in terms
 
 
+def test_known_traits_are_asked_of_the_style_code(backbone: Path, tmp_path: Path) -> None:
+    folder = make_small_corpus(tmp_path / "c")
+    traits = {"ready-neutral": {"jaw": 1.0}, "ready-broad": {"jaw": 3.0}, "stranger": {"jaw": 2.0}}
+    (folder / "styles.json").write_text(json.dumps(traits))
+    trainer = make_trainer(tiny(backbone, "optim.style_first=5"), folder)
+    batch = trainer.source.batch(0)
+    assert batch.traits is not None
+    for trait, identity in zip(batch.traits[:, 0].tolist(), batch.identities.tolist(), strict=True):
+        assert trait == pytest.approx(1.0 if identity == 0 else -1.0, abs=1e-4)  # broad comes first
+    assert set(trainer.train_step()) == {"total", "identity", "traits"}
+    ablated = make_trainer(tiny(backbone, "loss.traits=0.0"), folder)
+    assert "traits" not in ablated.train_step()
+    (folder / "styles.json").write_text("{")
+    with pytest.raises(IdiolectError, match=r"styles\.json"):
+        make_trainer(tiny(backbone), folder)
+
+
 def test_closures_weigh_most_in_the_lip_loss() -> None:
     matrix, rest = torch.tensor([[10.0]]), torch.zeros(1)
     mask = torch.ones(1, 1, dtype=torch.bool)
