@@ -244,7 +244,7 @@ def command_zip() -> Path:
             archive.writestr(info, path.read_bytes())
     temporary.replace(target)
     digest = hashlib.sha256(target.read_bytes()).hexdigest()
-    say(f"{target.relative_to(ROOT)}  {target.stat().st_size / 1e6:.1f} MB  sha256 {digest[:16]}…")
+    say(f"{target}  {target.stat().st_size / 1e6:.1f} MB  sha256 {digest[:16]}…")
     return target
 
 
@@ -296,7 +296,7 @@ def command_demo(speech: Path | None) -> None:
         env={**os.environ, "IDIOLECT_PYTHON": str(python)},
     )
     for path in sorted(OUT.glob("demo*")):
-        say(f"made {path.relative_to(ROOT)}")
+        say(f"made {path}")
 
 
 # ---------------------------------------------------------------------------------------- test
@@ -377,15 +377,6 @@ class TestRun:
         return 1 if self.problems or counts.failed else 0
 
 
-def make_stubs(python: Path, series: str) -> Path:
-    """A folder with the type stubs of Blender's API, version `series`."""
-    folder = BUILD / "stubs" / series
-    if not (folder / "bpy").is_dir():
-        package = f"fake-bpy-module-{series}"
-        run([python, "-m", "pip", "install", "-q", "--target", folder, package], quiet=True)
-    return folder
-
-
 def command_test(only: str | None) -> int:
     """Set-up and all tests (or those stages whose title contains `only`)."""
     started = time.monotonic()
@@ -403,12 +394,19 @@ def command_test(only: str | None) -> int:
     if wanted("types"):
         tests.check("types: core, training", [python, "-m", "mypy", "core", "training", "build.py"])
         for series in STUB_SERIES:
-            stubs = make_stubs(python, series)
-            tests.check(
-                f"types: the add-on against Blender {series}",
-                [python, "-m", "mypy", "--cache-dir", BUILD / f"mypy-{series}", "blender_addon"],
-                env={**os.environ, "MYPYPATH": str(stubs)},
-            )
+            # Stubs count only where they are installed as packages: in an environment of their own.
+            stubs = make_venv(f"stubs-{series}", python, [f"fake-bpy-module-{series}", "numpy"], [])
+            cache = BUILD / f"mypy-{series}"
+            mypy: list[str | Path] = [
+                python,
+                "-m",
+                "mypy",
+                "--python-executable",
+                stubs,
+                "--cache-dir",
+                cache,
+            ]
+            tests.check(f"types: the add-on against Blender {series}", [*mypy, "blender_addon"])
     if wanted("python"):
         folders = ["tests/core", "tests/training", "tests/addon", "tests/e2e", "tests/build"]
         tests.pytest("python: core, training, worker", python, folders)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import bpy
 
-from . import character, job, keying, preferences, reference, sound
+from . import character, job, keying, preferences, properties, reference, sound
 from .worker.client import get_client
 from .worker.motion_file import Motion, read_motion
 from .worker.protocol import WorkerError
@@ -168,8 +168,8 @@ def apply(task: Task, motion: Motion) -> list[str]:
 
 def _mark_of(target: bpy.types.Object) -> str:
     """The character's mark; a copy of a character gets one of its own."""
-    settings = target.idiolect
-    taken = {other.idiolect.mark for other in bpy.data.objects if other != target}
+    settings = properties.of(target)
+    taken = {properties.of(other).mark for other in bpy.data.objects if other != target}
     if not settings.mark or settings.mark in taken:
         settings.mark = uuid.uuid4().hex
     return settings.mark

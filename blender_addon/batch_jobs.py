@@ -20,7 +20,7 @@ from pathlib import Path
 
 import bpy
 
-from . import animation, job, keying, making, preferences, reference, stage
+from . import animation, job, keying, making, preferences, properties, reference, stage
 from .worker.client import WorkerClient, close_client, get_client
 from .worker.protocol import WorkerError
 
@@ -253,7 +253,7 @@ def _actor(
     if wanted.lower() == HEAD:
         steps = making.head(settings.worker(), job.DataRef.to(scene, "scenes"), "Head")
         job.Job("making the head", steps).run(lambda running: say(running.describe()))
-        return scene.idiolect.character
+        return properties.of_scene(scene).character
     able = [one for one in scene.objects if not animation.why_not(one)]
     if wanted:
         names = ", ".join(one.name for one in able) or "none in this file can speak"
@@ -279,7 +279,7 @@ def _reference(
         return reference.from_action(action, animation.frame_rate(scene))
     if options.style:
         return reference.Reference(style=options.style)
-    return reference.as_reference(actor.idiolect, scene, animation.frame_rate(scene))
+    return reference.as_reference(properties.of(actor), scene, animation.frame_rate(scene))
 
 
 def _set_fps(scene: bpy.types.Scene, fps: float) -> None:

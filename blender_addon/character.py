@@ -125,7 +125,7 @@ def build_head(face_file: Path, name: str) -> bpy.types.Object:
         _set_uvs(mesh, arrays)
         head = bpy.data.objects.new(name, mesh)
         add_keys(head, arrays["key_names"].tolist(), to_blender(arrays["key_offsets"]))
-        smooth = head.modifiers.new("Subdivision", "SUBSURF")
+        smooth: Any = head.modifiers.new("Subdivision", "SUBSURF")
         # Subdivision is evaluated again on each frame of playback, so the viewport goes without.
         smooth.levels, smooth.render_levels = 0, 1
     except BaseException:

@@ -293,7 +293,7 @@ class JobOperator:
         window = context.window
         while window.parent is not None:
             window = window.parent
-        with context.temp_override(window=window):
+        with context.temp_override(window=window):  # type: ignore[attr-defined]
             self._timer = context.window_manager.event_timer_add(TICK_S, window=window)
             context.window_manager.modal_handler_add(self)
         return {"RUNNING_MODAL"}

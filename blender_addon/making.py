@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from . import character, job
+from . import character, job, properties
 from .worker.client import WorkerSettings, get_client
 from .worker.motion_file import write_arrays
 from .worker.protocol import WorkerError
@@ -89,7 +89,7 @@ def _show(context: bpy.types.Context, scene: bpy.types.Scene, made: bpy.types.Ob
     collection = context.collection if in_view and context.collection else scene.collection
     collection.objects.link(made)
     made.location = scene.cursor.location
-    scene.idiolect.character = made
+    properties.of_scene(scene).character = made
     if in_view:
         for other in context.view_layer.objects:
             other.select_set(False)

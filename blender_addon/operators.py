@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import EnumProperty, IntProperty, StringProperty
 
-from . import animation, job, making, preferences, reference
+from . import animation, job, making, preferences, properties, reference
 from .properties import PATH_OPTIONS, REFERENCE_KINDS, character_of
 from .worker.protocol import WorkerError
 
@@ -108,9 +108,9 @@ class IDIOLECT_OT_animate(job.JobOperator, bpy.types.Operator):
         scene = context.scene
         speech, start = self.speech, self.start_frame
         if target is not None and not self.properties.is_property_set("speech"):
-            speech = target.idiolect.speech
+            speech = properties.of(target).speech
         if target is not None and not self.properties.is_property_set("start_frame"):
-            start = target.idiolect.start_frame
+            start = properties.of(target).start_frame
         style = self._reference(target, scene)
         task = animation.plan(scene, target, speech, start, style)
         return animation.steps(task, preferences.of(context))
@@ -129,7 +129,7 @@ class IDIOLECT_OT_animate(job.JobOperator, bpy.types.Operator):
             return reference.from_mesh(scene, bpy.data.objects.get(self.reference_mesh), fps)
         if kind == "STYLE" or given("style") or target is None:
             return reference.Reference(style=self.style)
-        return reference.as_reference(target.idiolect, scene, fps)
+        return reference.as_reference(properties.of(target), scene, fps)
 
 
 class IDIOLECT_OT_cancel(bpy.types.Operator):

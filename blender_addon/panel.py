@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import bpy
 
-from . import animation, character, drawing, installs, job, making, operators, preferences
+from . import (
+    animation,
+    character,
+    drawing,
+    installs,
+    job,
+    making,
+    operators,
+    preferences,
+    properties,
+)
 from .properties import character_of
 
 
@@ -32,7 +42,7 @@ class IDIOLECT_PT_character(_Tab, bpy.types.Panel):
         if warning := installs.warning(__package__):
             drawing.say(layout, warning, "ERROR", width)
         row = layout.row(align=True)
-        row.prop(context.scene.idiolect, "character", text="")
+        row.prop(properties.of_scene(context.scene), "character", text="")
         row.operator("idiolect.add_head", text="Add Head", icon="ADD")
         target = character_of(context)
         if target is None:
@@ -40,7 +50,7 @@ class IDIOLECT_PT_character(_Tab, bpy.types.Panel):
                 layout, "Pick a mesh with ARKit shape keys, or add the built-in head", "INFO", width
             )
             return
-        if context.scene.idiolect.character is None:
+        if properties.of_scene(context.scene).character is None:
             layout.label(text=f"Active: {target.name}", icon="MESH_DATA")
         keys = character.speech_keys_of(target)
         layout.label(
@@ -65,7 +75,7 @@ class IDIOLECT_PT_speech(_CharacterTab, bpy.types.Panel):
         target = character_of(context)
         if target is None:
             return
-        settings, column = target.idiolect, self.layout.column()
+        settings, column = properties.of(target), self.layout.column()
         column.prop(settings, "speech", text="")
         column.prop(settings, "start_frame")
 
@@ -80,7 +90,7 @@ class IDIOLECT_PT_style(_CharacterTab, bpy.types.Panel):
         target = character_of(context)
         if target is None:
             return
-        settings, column = target.idiolect, self.layout.column()
+        settings, column = properties.of(target), self.layout.column()
         column.row(align=True).prop(settings, "reference_kind", expand=True)
         field = {
             "STYLE": "style",
@@ -121,7 +131,7 @@ def _why_not(context: bpy.types.Context) -> str:
     reason = operators.IDIOLECT_OT_animate.disabled_reason(context) or animation.why_not(target)
     if reason or target is None:
         return reason
-    return "" if target.idiolect.speech else "Choose a speech file"
+    return "" if properties.of(target).speech else "Choose a speech file"
 
 
 CLASSES = (IDIOLECT_PT_character, IDIOLECT_PT_speech, IDIOLECT_PT_style, IDIOLECT_PT_animate)

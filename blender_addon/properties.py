@@ -100,21 +100,31 @@ def register() -> None:
     """Add the properties to Blender's objects and scenes."""
     for cls in CLASSES:
         bpy.utils.register_class(cls)
-    bpy.types.Object.idiolect = PointerProperty(type=IdiolectCharacter)
-    bpy.types.Scene.idiolect = PointerProperty(type=IdiolectScene)
+    bpy.types.Object.idiolect = PointerProperty(type=IdiolectCharacter)  # type: ignore
+    bpy.types.Scene.idiolect = PointerProperty(type=IdiolectScene)  # type: ignore
 
 
 def unregister() -> None:
     """Take them away again; what a .blend holds of them stays in it."""
-    del bpy.types.Scene.idiolect
-    del bpy.types.Object.idiolect
+    del bpy.types.Scene.idiolect  # type: ignore
+    del bpy.types.Object.idiolect  # type: ignore
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)
 
 
+def of(target: bpy.types.Object) -> IdiolectCharacter:
+    """What a character says, and how: what Blender's own types do not know of."""
+    return target.idiolect  # type: ignore[attr-defined]
+
+
+def of_scene(scene: bpy.types.Scene) -> IdiolectScene:
+    """Which character a scene's panel is about."""
+    return scene.idiolect  # type: ignore[attr-defined]
+
+
 def character_of(context: bpy.types.Context) -> bpy.types.Object | None:
     """The character that the panel and the operators are about, if there is one."""
-    chosen = context.scene.idiolect.character
+    chosen = of_scene(context.scene).character
     # A deleted object lives on as long as this pointer holds it; it is in no scene, and gone.
     if chosen is not None and chosen.name in context.scene.objects:
         return chosen

@@ -35,7 +35,7 @@ def place(scene: bpy.types.Scene, speech: str, first: int) -> Placed:
         speech: the file, as the artist wrote it: a path relative to the .blend stays so.
         first: frame at which it starts.
     """
-    if not bpy.app.build_options.audaspace:
+    if not bpy.app.build_options.audaspace:  # type: ignore[attr-defined]
         return Placed(reason="This build of Blender has no audio: no sound in the sequencer.")
     new_editor = scene.sequence_editor is None
     strips = _strips(scene.sequence_editor or scene.sequence_editor_create())

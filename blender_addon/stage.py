@@ -54,7 +54,7 @@ def build(scene: bpy.types.Scene, actor: bpy.types.Object) -> None:
     scene.camera = camera
 
     for name, place, watts, width, colour in _LIGHTS:
-        light = bpy.data.lights.new(name, "AREA")
+        light: Any = bpy.data.lights.new(name, "AREA")
         light.energy, light.size, light.color = watts * size * size, width * size, colour
         lamp = bpy.data.objects.new(name, light)
         collection.objects.link(lamp)
