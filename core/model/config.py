@@ -90,6 +90,8 @@ class StyleConfig:
     """Attention heads."""
     hidden: int = 256
     """Feed-forward width."""
+    statistics: bool = False
+    """Add each channel's mean and spread over the clip to what the transformer found."""
     dropout: float = 0.1
     """Dropout in training."""
     null_chance: float = 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -47,6 +48,9 @@ class StyleEncoder(nn.Module):
             layer, config.layers, norm=nn.LayerNorm(width), enable_nested_tensor=False
         )
         self.out = nn.Linear(width, config.code)
+        # How far a jaw opens is a plain statistic of the motion that norms inside the network wash
+        # out: without it codes hold habits (a resting smile) but no amplitudes.
+        self.statistics = nn.Linear(2 * channels, config.code) if config.statistics else None
 
     def forward(self, motion: Tensor, mask: Tensor) -> Tensor:
         """Encode reference clips.
@@ -66,4 +70,12 @@ class StyleEncoder(nn.Module):
         x = self.transformer(x, src_key_padding_mask=~mask)
         # One size for all codes, or the classifier would blow them up to be surer of itself.
         code = masked_mean(self.out(x), mask)
+        if self.statistics is not None:
+            mean = masked_mean(motion, mask)
+            variance = masked_mean((motion - mean[:, None]).square(), mask)
+            # Weights are mostly small; the root brings them nearer to each other.
+            spread = torch.cat(
+                [mean.abs().sqrt() * mean.sign(), (variance + 1e-6).sqrt().sqrt()], -1
+            )
+            code = code + self.statistics(4.0 * (spread - 0.2))
         return F.layer_norm(code, code.shape[-1:])

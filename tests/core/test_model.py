@@ -32,7 +32,7 @@ def small_model(fps: float = 50.0, block: BlockConfig = BLOCK) -> IdiolectModel:
     config = ModelConfig(
         motion=MotionConfig(fps=fps),
         speech=SpeechConfig(encoder=block),
-        style=StyleConfig(code=8, width=16, convolutions=2, layers=1, hidden=16),
+        style=StyleConfig(code=8, width=16, convolutions=2, layers=1, hidden=16, statistics=True),
         decoder=block,
     )
     model = IdiolectModel(config, SIZES).eval()
