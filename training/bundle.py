@@ -11,6 +11,10 @@ folder needs an `index.csv`, see `training.synthesis.speech_corpus`):
         --set backbone_weights=backbone.safetensors
     python -m training.bundle --run RUN --corpus MOTION
 
+The first bundle was trained in pieces while its speech backbone was still learning: the decoder
+on early features, then 4200 steps on the final ones; the style encoder by itself; both together for
+1750 steps. The commands above take the same steps in one run.
+
 A ready-made style's code is the mean of the codes of that style's clips in the corpus (those of the
 identities `ready-NAME`).
 """
