@@ -148,8 +148,8 @@ class Life:
         self._threads = [
             threading.Thread(target=target, name=f"idiolect-{name}", daemon=True)
             for name, target in (
+                ("stderr", self._read_stderr),  # first: the next one waits for its last words
                 ("answers", self._read_answers),
-                ("stderr", self._read_stderr),
                 ("watchdog", self._watch),
             )
         ]
@@ -205,7 +205,7 @@ class Life:
         # End of output: the process is dead, or about to be.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(timeout=1)
-        self._threads[1].join(timeout=0.5)  # so that the last words are in the message
+        self._threads[0].join(timeout=0.5)  # so that the last words are in the message
         self._report_death()
 
     def _report_death(self) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 import wave
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -240,7 +241,9 @@ def test_ctrl_c_is_no_error_and_leaves_nothing(small_model, tmp_path):
             file.writeframes(rng.normal(0, 3000, 160_000).astype("<i2").tobytes())
     command = [sys.executable, "-m", "core.animate", long, "-o", tmp_path / "out.npz",
                "--checkpoint", small_model]  # fmt: skip
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as child:
+    # A shell's background job ignores Ctrl-C, and so would all that it starts.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, preexec_fn=heed) as child:
         seen = b""
         end = time.monotonic() + 60
         while b"Listening" not in seen and time.monotonic() < end:
