@@ -195,13 +195,16 @@ def install_debian_packages() -> None:
         run(["apt-get", "install", "-y", "-qq", *missing], quiet=True, env=environment)
 
 
-def worker_python(*extra: str) -> Path:
-    """The interpreter of an environment with requirements.txt, and `extra` packages."""
+def worker_python() -> Path:
+    """The interpreter of an environment with requirements.txt and the tools of the tests.
+
+    One for all commands: PyTorch is too large to have twice.
+    """
     python = find_python(TORCH_PYTHON) or Path(sys.executable)
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     requirements = [line.split("#")[0].strip() for line in lines]
     options = addon_module("worker.packages").torch_index_options()
-    return make_venv("worker", python, [r for r in requirements if r] + list(extra), options)
+    return make_venv("worker", python, [*filter(None, requirements), *TOOLS], options)
 
 
 def bpy_python(blender: Blender, python: Path) -> Path:
@@ -381,7 +384,7 @@ def command_test(only: str | None) -> int:
     """Set-up and all tests (or those stages whose title contains `only`)."""
     started = time.monotonic()
     install_debian_packages()
-    python = worker_python(*TOOLS)
+    python = worker_python()
     tests = TestRun()
     archive = command_zip()
 

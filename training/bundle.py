@@ -41,8 +41,7 @@ READY = "ready-"
 LARGEST_BYTES = 30_000_000
 
 SPEECH_CREDITS = (
-    "LibriSpeech and LibriTTS (Panayotov et al. 2015, Zen et al. 2019), CC BY 4.0",
-    "VCTK (Veaux et al. 2017), CC BY 4.0",
+    "LibriSpeech (Panayotov et al. 2015), CC BY 4.0",
     "speechocean762 (Zhang et al. 2021), free for commercial use",
     "LibriVox, CMU ARCTIC, Common Voice: public domain, BSD-like, CC0",
     "synthetic speech by espeak-ng, flite and festival",

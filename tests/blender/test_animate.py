@@ -72,7 +72,7 @@ def test_the_built_in_head_speaks(speech_file: Path) -> None:
     frames, values = weights_of(head)
     np.testing.assert_array_equal(frames, np.arange(11, 11 + len(frames)))
     assert len(frames) == round(flac_seconds(speech_file) * 24) + 1
-    assert np.ptp(values[:, character.ARKIT_KEYS.index("jawOpen")]) > 0.01
+    assert np.ptp(values[:, character.ARKIT_KEYS.index("jawOpen")]) > 0.2
     action = head.data.shape_keys.animation_data.action
     assert action.name == "Head speech speech"
     assert (scene.render.fps, scene.render.fps_base) == (24, 1.0)
@@ -348,7 +348,7 @@ def test_a_flame_mesh_gets_speech_keys_and_speaks(shared: Path, speech_file: Pat
     fall = (moved.reshape(-1, 3) - basis)[:, 2].min()
     assert -0.06 < fall < -0.015, "an open jaw comes down by centimetres"
     press(speech=str(speech_file))
-    assert np.ptp(weights_of(flame)[1]) > 0.01
+    assert np.ptp(weights_of(flame)[1]) > 0.2
     with pytest.raises(RuntimeError, match="all speech keys already"):
         bpy.ops.idiolect.add_speech_keys()
 
