@@ -7,9 +7,15 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
 
 from core.errors import write_failed
+
+Record = TypeVar("Record")
 
 
 @contextlib.contextmanager
@@ -67,3 +73,28 @@ def cache_dir() -> Path:
     except OSError as error:
         raise write_failed(folder, error, setting="IDIOLECT_CACHE") from error
     return folder
+
+
+def save_record(record: Any, path: str | os.PathLike[str]) -> None:
+    """Writes a dataclass of arrays, strings and tuples of strings as an .npz, one entry a field.
+
+    Raises:
+        IdiolectError: "unwritable_file".
+    """
+    with atomic_path(Path(path).with_suffix(".npz")) as temporary:
+        np.savez(temporary, **{field.name: getattr(record, field.name) for field in fields(record)})
+
+
+def load_record(kind: type[Record], path: str | os.PathLike[str]) -> Record:
+    """Reads what `save_record` wrote, without pickles."""
+    values: dict[str, Any] = {}
+    with np.load(path, allow_pickle=False) as file:
+        for field in fields(kind):  # type: ignore[arg-type]
+            value = file[field.name]
+            if field.type in ("str", str):
+                values[field.name] = str(value)
+            elif str(field.type).startswith("tuple[str"):
+                values[field.name] = tuple(map(str, value))
+            else:
+                values[field.name] = value
+    return kind(**values)

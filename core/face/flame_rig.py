@@ -19,16 +19,15 @@ in this frame. Shape letters: V vertices, F faces, K keys, J joints, T frames.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from core.errors import IdiolectError
 from core.face.flame_file import JOINTS, PARENTS, FlameData
-from core.files import atomic_path
+from core.files import load_record, save_record
 from core.motion import MotionClip
 
 JAW_JOINT = JOINTS.index("jaw")
@@ -92,17 +91,12 @@ class FlameRig:
         Raises:
             IdiolectError: "unwritable_file".
         """
-        with atomic_path(Path(path).with_suffix(".npz")) as temporary:
-            np.savez(temporary, **{field.name: getattr(self, field.name) for field in fields(self)})
+        save_record(self, path)
 
     @classmethod
     def load(cls, path: str | Path) -> FlameRig:
         """Reads what `save` wrote."""
-        with np.load(path, allow_pickle=False) as file:
-            values: dict[str, Any] = {field.name: file[field.name] for field in fields(cls)}
-        for field in ("key_names", "joint_names"):
-            values[field] = tuple(str(name) for name in values[field])
-        return cls(**{**values, "name": str(values["name"])})
+        return load_record(cls, path)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,8 @@ C ARKit channels, E expression components, N = E + 3 per joint coefficients, T f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.optimize import least_squares
@@ -27,7 +26,7 @@ from core.face.flame_file import FlameData
 from core.face.flame_rig import JointMotion, joint_channels, key_names
 from core.face.flame_topology import recognise
 from core.face.landmarks import landmark_table, place_landmarks
-from core.files import atomic_path
+from core.files import load_record, save_record
 from core.motion import ARKIT_CHANNELS, MotionClip
 
 # The shapes that a joint makes, wholly or for the most part.
@@ -185,22 +184,17 @@ class Retarget:
         return replace(self, matrix=self.matrix * scale[:, None])
 
     def save(self, path: str | Path) -> None:
-        """Writes an npz without pickles.
+        """Writes an npz without pickles, one array an attribute.
 
         Raises:
             IdiolectError: "unwritable_file".
         """
-        with atomic_path(Path(path).with_suffix(".npz")) as temporary:
-            np.savez(temporary, **{field.name: getattr(self, field.name) for field in fields(self)})
+        save_record(self, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Retarget:
         """Reads what `save` wrote."""
-        with np.load(path, allow_pickle=False) as file:
-            values: dict[str, Any] = {field.name: file[field.name] for field in fields(cls)}
-        for key in ("channels", "coefficients"):
-            values[key] = tuple(map(str, values[key]))
-        return cls(**values)
+        return load_record(cls, path)
 
 
 def fit_retarget(
