@@ -1,5 +1,5 @@
-"""What is done to ARKit motion after the model: closures sealed, silence calmed, jitter removed,
-blinks.
+"""What is done to ARKit motion after the model: closures sealed and parted, silence calmed, jitter
+removed, blinks.
 
 Everything works on plain arrays and never invents articulation: a closure is only completed where
 the phones that were heard ask for one, and the mouth is only calmed where nothing was said.
@@ -71,10 +71,14 @@ class FinishSettings:
 
     closure_guard: bool = True
     """Seal the lips wherever p, b or m was heard with confidence."""
-    closure_confidence: float = 0.7
+    closure_confidence: float = 0.4
     """Probability of p, b or m above which they are sealed."""
     closure_ramp_s: float = 0.05
     """Time the lips take to meet and to part."""
+    parting_guard: bool = True
+    """Part the lips a little wherever there is speech in which no p, b or m was heard."""
+    parting_confidence: float = 0.3
+    """Probability of p, b or m below which they are parted."""
     silence_gate: bool = True
     """Close and calm the mouth where nothing is said."""
     silence_confidence: float = 0.6
@@ -105,10 +109,12 @@ def finish(clip: MotionClip, settings: FinishSettings, heard: Heard | None = Non
     columns = {name: i for i, name in enumerate(clip.channels)}
     weights = clip.weights.clip(0.0, 1.0).astype(np.float64)
     times = np.arange(len(weights)) / clip.fps
-    closure = np.zeros(len(weights))
+    closure, parting = np.zeros(len(weights)), np.zeros(len(weights))
     if heard is not None and heard.posteriors.shape[1]:
         if settings.closure_guard:
             closure = closure_level(heard, times, settings)
+        if settings.parting_guard:
+            parting = parting_level(heard, times, settings) * (1.0 - closure)
         if settings.silence_gate:
             calm(weights, columns, silence_level(heard, times, settings) * (1.0 - closure))
     if settings.smoothing_s > 0.0:
@@ -117,6 +123,7 @@ def finish(clip: MotionClip, settings: FinishSettings, heard: Heard | None = Non
         sharp = np.maximum(closure, _sealedness(weights, columns))[:, None]
         weights = weights * sharp + smooth * (1.0 - sharp)
     seal(weights, columns, closure)
+    part(weights, columns, parting)
     if heard is not None and settings.blinks_per_minute > 0.0:
         _blink(weights, columns, times, heard, settings.blinks_per_minute)
     return replace(clip, weights=weights.clip(0.0, 1.0).astype(np.float32))
@@ -136,6 +143,25 @@ def seal(weights: Array, columns: dict[str, int], closure: Array) -> None:
             weights[:, columns[name]] *= 1.0 - closure
 
 
+_PARTED = 0.06
+"""jawOpen less mouthClose of lips that are seen to be apart: 1 to 2 mm on the built-in head."""
+
+
+def part(weights: Array, columns: dict[str, int], parting: Array) -> None:
+    """Keep the lips a little apart in place, as far as `parting` (T,) says: 1 = `_PARTED`.
+
+    A model that is unsure shuts the lips between two sounds, or on the hush inside a "k"; a viewer
+    takes that for a "b".
+    """
+    if not {"jawOpen", "mouthClose"} <= columns.keys():
+        return
+    jaw, close = weights[:, columns["jawOpen"]], weights[:, columns["mouthClose"]]
+    lacking = (_PARTED * parting - (jaw - close)).clip(0.0)
+    given = np.minimum(lacking, close)
+    weights[:, columns["mouthClose"]] = close - given
+    weights[:, columns["jawOpen"]] = jaw + lacking - given
+
+
 def calm(weights: Array, columns: dict[str, int], silence: Array) -> None:
     """Bring the mouth to rest in place, as far as `silence` (T,) says: 1 = at rest."""
     for name in _SPEAKING:
@@ -148,6 +174,30 @@ def closure_level(heard: Heard, times: Array, settings: FinishSettings) -> Array
     shut = heard.posteriors[:, [PHONE_INDEX[phone] for phone in BILABIALS]].sum(1)
     runs = _runs(shut >= settings.closure_confidence)
     return _envelope(runs, times, settings.closure_ramp_s)
+
+
+_NEAR = 2
+"""Speech frames (40 ms) around a possible closure in which the lips may be shut as well."""
+
+
+def parting_level(heard: Heard, times: Array, settings: FinishSettings) -> Array:
+    """How far the lips must be apart at each time, (T,) in 0..1."""
+    shut = heard.posteriors[:, [PHONE_INDEX[phone] for phone in BILABIALS]].sum(1)
+    possible = _widened(shut >= settings.parting_confidence, _NEAR)
+    # Only a pause lets the mouth close; the hush inside a consonant is short.
+    quiet = heard.posteriors[:, PHONE_INDEX[SILENCE]] >= 0.5
+    shortest = settings.silence_shortest_s * SPEECH_RATE_HZ
+    resting = np.zeros(len(quiet), bool)
+    for first, last in _runs(quiet):
+        if last - first + 1 >= shortest or first == 0 or last == len(quiet) - 1:
+            resting[int(first) : int(last) + 1] = True
+    runs = _runs(~possible & ~_widened(resting, _NEAR + 1))
+    return _envelope(runs, times, _NEAR / SPEECH_RATE_HZ)
+
+
+def _widened(flags: Array, frames: int) -> Array:
+    """True within so many frames of a true flag."""
+    return np.convolve(flags, np.ones(2 * frames + 1), mode="same") > 0.5
 
 
 def silence_level(heard: Heard, times: Array, settings: FinishSettings) -> Array:

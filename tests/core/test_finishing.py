@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,11 @@ from core.motion import ARKIT_CHANNELS, MotionClip
 from core.phones import PHONE_INDEX, PHONES
 
 BARE = FinishSettings(
-    closure_guard=False, silence_gate=False, smoothing_s=0.0, blinks_per_minute=0.0
+    closure_guard=False,
+    parting_guard=False,
+    silence_gate=False,
+    smoothing_s=0.0,
+    blinks_per_minute=0.0,
 )
 JAW, CLOSE = ARKIT_CHANNELS.index("jawOpen"), ARKIT_CHANNELS.index("mouthClose")
 
@@ -70,10 +76,39 @@ def test_a_single_frame_closure_survives_smoothing() -> None:
     weights = raw.weights.copy()
     weights[60] = 0.0
     weights[60, [JAW, CLOSE]] = 0.2
-    done = finish(
-        MotionClip(weights, ARKIT_CHANNELS, 50.0), FinishSettings(smoothing_s=0.02), heard_as()
-    )
+    settings = replace(BARE, smoothing_s=0.02)
+    done = finish(MotionClip(weights, ARKIT_CHANNELS, 50.0), settings, heard_as())
     assert lip_gap_mm(done.weights[60:61]).max() <= CLOSED_MM
+
+
+def test_lips_that_shut_on_a_vowel_are_parted_and_others_left_alone() -> None:
+    raw = talking()
+    weights = raw.weights.copy()
+    weights[100:106] = 0.0
+    shut = MotionClip(weights, ARKIT_CHANNELS, 50.0)
+    done = finish(shut, replace(BARE, parting_guard=True), heard_as())
+    assert lip_gap_mm(shut.weights[100:106]).max() <= CLOSED_MM
+    assert lip_gap_mm(done.weights[100:106]).max(1).min() > 2 * CLOSED_MM
+    rest = np.r_[0:100, 106:200]
+    np.testing.assert_allclose(done.weights[rest], shut.weights[rest], atol=0.01)
+
+
+@pytest.mark.parametrize(("phone", "frames"), [("M", 5), ("SIL", 20)])
+def test_lips_stay_shut_on_closures_and_in_pauses(phone: str, frames: int) -> None:
+    weights = talking().weights.copy()
+    weights[100 : 100 + frames] = 0.0
+    shut = MotionClip(weights, ARKIT_CHANNELS, 50.0)
+    heard = heard_as((phone, 100, 100 + frames))
+    done = finish(shut, replace(BARE, parting_guard=True), heard)
+    np.testing.assert_array_equal(done.weights[100 : 100 + frames], 0.0)
+
+
+def test_the_hush_inside_a_consonant_is_no_pause() -> None:
+    weights = talking().weights.copy()
+    weights[100:104] = 0.0
+    shut = MotionClip(weights, ARKIT_CHANNELS, 50.0)
+    done = finish(shut, replace(BARE, parting_guard=True), heard_as(("SIL", 100, 104)))
+    assert lip_gap_mm(done.weights[100:104]).max(1).min() > 2 * CLOSED_MM
 
 
 def test_silence_closes_and_stills_the_mouth_but_keeps_its_habits() -> None:
