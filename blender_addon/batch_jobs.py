@@ -89,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     add("speech", nargs="+", type=Path, metavar="SPEECH", help="speech files")
     add("--out", type=Path, default=Path(), metavar="DIR", help="folder for the results")
     add("--name", help="name of the result, for a single speech file; else the file's own name")
-    add("--character", metavar="NAME", help=f"object of FILE that speaks, or '{HEAD}'")
+    who = parser.add_mutually_exclusive_group().add_argument
+    who("--character", metavar="NAME", help=f"object of FILE that speaks, or '{HEAD}'")
+    who("--flame", metavar="FILE", help="FLAME model (.pkl, .npz) to import as the one who speaks")
     add("--reference", metavar="FILE", help="motion file (.npz, .csv, .json) to take the style of")
     add("--action", metavar="NAME", help="Action in FILE to take the style of")
     add("--style", metavar="NAME", default="", help="a ready-made style of the model")
@@ -128,6 +130,8 @@ def _run(options: argparse.Namespace) -> int:
     targets = _targets(options)
     if options.reference:
         reference.from_file(str(Path(options.reference).absolute()))
+    if options.flame:
+        making.flame_file(str(Path(options.flame).absolute()))
     file = bpy.data.filepath
     settings = preferences.of(bpy.context).with_changes(
         checkpoint=options.checkpoint or "", device=options.device or ""
@@ -246,7 +250,13 @@ def _actor(
     has_file: bool,
     say: _Progress,
 ) -> bpy.types.Object:
-    """Who speaks: the named object, the built-in head, or the only one in FILE who can."""
+    """Who speaks: the named object, an imported or built-in head, or the only one who can."""
+    if options.flame:
+        into = job.DataRef.to(scene, "scenes")
+        path = str(Path(options.flame).absolute())
+        steps = making.flame(settings.worker(), into, path, "", shape_keys=False)
+        job.Job("importing FLAME", steps).run(lambda running: say(running.describe()))
+        return properties.of_scene(scene).character
     wanted = options.character or ("" if has_file else HEAD)
     if wanted and wanted in scene.objects:
         return scene.objects[wanted]

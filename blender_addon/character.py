@@ -116,11 +116,11 @@ def build_head(face_file: Path, name: str) -> bpy.types.Object:
     Raises:
         WorkerError: if the file is not what the worker promises.
     """
-    arrays = _face_arrays(face_file, ("vertices", "faces", "key_names", "key_offsets"))
+    arrays = face_arrays(face_file, ("vertices", "faces", "key_names", "key_offsets"))
     mesh = bpy.data.meshes.new(name)
     head = None
     try:
-        _fill_mesh(mesh, to_blender(arrays["vertices"]), arrays["faces"])
+        fill_mesh(mesh, to_blender(arrays["vertices"]), arrays["faces"])
         _set_materials(mesh, arrays)
         _set_uvs(mesh, arrays)
         head = bpy.data.objects.new(name, mesh)
@@ -144,10 +144,16 @@ def remove_head(made: bpy.types.Object | bpy.types.Mesh) -> None:
             bpy.data.materials.remove(material)
 
 
-def add_keys(mesh_object: bpy.types.Object, names: list[str], offsets: Array) -> list[str]:
+def add_keys(
+    mesh_object: bpy.types.Object,
+    names: list[str],
+    offsets: Array,
+    slider: float | None = None,
+) -> list[str]:
     """Add shape keys (K, V, 3), in the mesh's own axes, relative to its basis.
 
-    Keys that the mesh already has are left alone, whatever they look like.
+    Keys that the mesh already has are left alone, whatever they look like. Sliders reach from
+    -``slider`` to ``slider``, or else from 0 to 1.
 
     Returns:
         The names of the keys that were added.
@@ -162,6 +168,8 @@ def add_keys(mesh_object: bpy.types.Object, names: list[str], offsets: Array) ->
             continue
         block = mesh_object.shape_key_add(name=name, from_mix=False)
         block.data.foreach_set("co", np.asarray(basis + offset, np.float32).ravel())
+        if slider is not None:
+            block.slider_min, block.slider_max = -slider, slider
         block.value = 0.0  # some versions begin with 1
         added.append(block.name)
     mesh_object.data.update()
@@ -174,7 +182,7 @@ def read_keys(face_file: Path) -> tuple[list[str], Array]:
     Raises:
         WorkerError: if the file is not what the worker promises.
     """
-    arrays = _face_arrays(face_file, ("key_names", "key_offsets"))
+    arrays = face_arrays(face_file, ("key_names", "key_offsets"))
     return [str(name) for name in arrays["key_names"].tolist()], arrays["key_offsets"]
 
 
@@ -197,7 +205,12 @@ def triangles_of(mesh_object: bpy.types.Object) -> Array:
     return flat.reshape(-1, 3)
 
 
-def _face_arrays(face_file: Path, needed: tuple[str, ...]) -> dict[str, Array]:
+def face_arrays(face_file: Path, needed: tuple[str, ...]) -> dict[str, Array]:
+    """The arrays of a face file, these among them.
+
+    Raises:
+        WorkerError: if the file is not what the worker promises.
+    """
     arrays = read_arrays(face_file)
     missing = [name for name in needed if name not in arrays]
     if missing:
@@ -209,7 +222,7 @@ def _face_arrays(face_file: Path, needed: tuple[str, ...]) -> dict[str, Array]:
     return arrays
 
 
-def _fill_mesh(mesh: bpy.types.Mesh, vertices: Array, faces: Array) -> None:
+def fill_mesh(mesh: bpy.types.Mesh, vertices: Array, faces: Array) -> None:
     """Vertices (V, 3), faces (F, 4) with -1 in the last place of a triangle."""
     sizes = np.where(faces[:, 3] < 0, 3, 4).astype(np.int32)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Faces that the worker makes, as steps of a job: the built-in head, and speech keys for a mesh."""
+"""Faces that the worker makes, as steps of a job: the built-in head, a FLAME file, speech keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from . import character, job, properties
+from . import character, flame_character, job, properties
 from .worker.client import WorkerSettings, get_client
 from .worker.motion_file import write_arrays
 from .worker.protocol import WorkerError
@@ -25,6 +25,52 @@ def head(settings: WorkerSettings, scene: job.DataRef, name: str) -> job.Steps:
         made = character.build_head(output, name)
     _show(bpy.context, found, made)
     return job.Outcome(f"Added “{made.name}” with {len(character.ARKIT_KEYS)} speech keys")
+
+
+def flame_file(path: str) -> Path:
+    """The absolute path of a FLAME file.
+
+    Raises:
+        WorkerError: if there is none.
+    """
+    file = Path(bpy.path.abspath(path)).absolute()
+    if path and file.is_file():
+        return file
+    raise WorkerError(
+        f"There is no file {file}." if path else "No FLAME file is chosen.",
+        hint="Choose the model file as downloaded from flame.is.tue.mpg.de (.pkl or .npz).",
+        code="missing_file",
+        setting="flame_file",
+    )
+
+
+def flame(
+    settings: WorkerSettings, scene: job.DataRef, path: str, name: str, *, shape_keys: bool
+) -> job.Steps:
+    """Add the head of a FLAME file to a scene, as the panel's character.
+
+    Raises:
+        WorkerError: if there is no such file, or no model in it.
+    """
+    file = flame_file(path)
+    client = get_client(settings)
+    with tempfile.TemporaryDirectory(prefix="idiolect-") as folder:
+        output = Path(folder) / "flame.npz"
+        params = {"kind": "flame", "file": str(file), "shape_keys": shape_keys}
+        answer = yield client.request("face", {**params, "output": str(output)})
+        found = scene.find()
+        if bpy.context.mode != "OBJECT":
+            raise WorkerError(
+                "Bones can only be made in Object Mode.",
+                hint="Nothing was added. Go to Object Mode and import again.",
+                code="bad_mode",
+            )
+        made = flame_character.build(output, name or file.stem)
+    _show(bpy.context, found, made)
+    keys = len(made.data.shape_keys.key_blocks) - 1
+    unspeaking = answer.get("no_speech_keys", "")
+    details = (f"It has no speech keys. {unspeaking}",) if unspeaking else ()
+    return job.Outcome(f"Imported “{made.name}” with {keys} shape keys", details)
 
 
 def why_no_speech_keys(target: bpy.types.Object | None) -> str:
@@ -84,11 +130,16 @@ def speech_keys(settings: WorkerSettings, target: bpy.types.Object | None) -> jo
 
 
 def _show(context: bpy.types.Context, scene: bpy.types.Scene, made: bpy.types.Object) -> None:
-    """Link a new head at the 3D cursor; make it the active object and the panel's character."""
+    """Link a new head, and the rig that it may hang on, at the 3D cursor.
+
+    It becomes the active object and the panel's character.
+    """
     in_view = context.scene == scene
     collection = context.collection if in_view and context.collection else scene.collection
-    collection.objects.link(made)
-    made.location = scene.cursor.location
+    top = made.parent or made
+    for one in dict.fromkeys((top, made)):
+        collection.objects.link(one)
+    top.location = scene.cursor.location
     properties.of_scene(scene).character = made
     if in_view:
         for other in context.view_layer.objects:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import EnumProperty, IntProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
 
 from . import animation, job, making, preferences, properties, reference
 from .properties import PATH_OPTIONS, REFERENCE_KINDS, character_of
@@ -51,6 +51,89 @@ class IDIOLECT_OT_add_head(job.JobOperator, bpy.types.Operator):
         """Have it made, then show it."""
         scene = job.DataRef.to(context.scene, "scenes")
         return making.head(preferences.of(context).worker(), scene, self.name)
+
+
+class _FlameFile:
+    """What both the import of a FLAME file and its file browser ask for."""
+
+    filepath: StringProperty(
+        name="File",
+        description="A FLAME model as downloaded; empty: choose one",
+        subtype="FILE_PATH",
+        options={"SKIP_SAVE"} | PATH_OPTIONS,
+    )
+    shape_keys: BoolProperty(
+        name="Shape Keys of Identity",
+        description="Also a key for each component of FLAME's shape: several hundred",
+    )
+
+
+class IDIOLECT_OT_import_flame(_FlameFile, job.JobOperator, bpy.types.Operator):
+    """Import FLAME: a head with FLAME's own keys and bones, and the 52 keys that speech drives.
+
+    Speech leaves the jaw bone at rest, so the jaw is never moved twice.
+    """
+
+    bl_idname = "idiolect.import_flame"
+    bl_label = "Import FLAME…"
+    bl_description = (
+        "Add the head of a FLAME file of yours (.pkl or .npz), with expression keys, bones and all "
+        "52 ARKit shape keys, ready to speak"
+    )
+    bl_options = {"UNDO"}
+    job_title = "Importing FLAME"
+
+    name: StringProperty(name="Name", description="Empty: the file's name", options={"SKIP_SAVE"})
+
+    @classmethod
+    def disabled_reason(cls, context: bpy.types.Context) -> str:
+        """Why the button cannot be pressed now."""
+        return IDIOLECT_OT_add_head.disabled_reason(context)
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Choose a file first; the file browser then comes back with it."""
+        if self.filepath or bpy.app.background:
+            return super().invoke(context, event)
+        # An operator that is undone as one step must not open a file browser: that is another step.
+        bpy.ops.idiolect.choose_flame("INVOKE_DEFAULT")  # type: ignore[attr-defined]
+        return {"CANCELLED"}
+
+    def steps(self, context: bpy.types.Context) -> job.Steps:
+        """Have it read, then show it."""
+        return making.flame(
+            preferences.of(context).worker(),
+            job.DataRef.to(context.scene, "scenes"),
+            self.filepath,
+            self.name,
+            shape_keys=self.shape_keys,
+        )
+
+
+class IDIOLECT_OT_choose_flame(_FlameFile, bpy.types.Operator):
+    """The file browser of Import FLAME."""
+
+    bl_idname = "idiolect.choose_flame"
+    bl_label = "Import FLAME"
+    bl_description = "Choose a FLAME file"
+    bl_options = {"INTERNAL"}
+
+    filter_glob: StringProperty(default="*.pkl;*.npz", options={"HIDDEN"})
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Open the file browser."""
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Import what was chosen."""
+        try:
+            bpy.ops.idiolect.import_flame(  # type: ignore[attr-defined]
+                "INVOKE_DEFAULT", filepath=self.filepath, shape_keys=self.shape_keys
+            )
+        except RuntimeError as error:  # what the import has reported at once
+            self.report({"ERROR"}, str(error).removeprefix("Error: ").strip())
+            return {"CANCELLED"}
+        return {"FINISHED"}
 
 
 class IDIOLECT_OT_add_speech_keys(job.JobOperator, bpy.types.Operator):
@@ -161,6 +244,8 @@ class IDIOLECT_OT_cancel(bpy.types.Operator):
 
 CLASSES = (
     IDIOLECT_OT_add_head,
+    IDIOLECT_OT_import_flame,
+    IDIOLECT_OT_choose_flame,
     IDIOLECT_OT_add_speech_keys,
     IDIOLECT_OT_animate,
     IDIOLECT_OT_cancel,

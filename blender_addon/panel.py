@@ -41,13 +41,17 @@ class IDIOLECT_PT_character(_Tab, bpy.types.Panel):
         layout, width = self.layout, context.region.width
         if warning := installs.warning(__package__):
             drawing.say(layout, warning, "ERROR", width)
+        layout.prop(properties.of_scene(context.scene), "character", text="")
         row = layout.row(align=True)
-        row.prop(properties.of_scene(context.scene), "character", text="")
         row.operator("idiolect.add_head", text="Add Head", icon="ADD")
+        row.operator("idiolect.import_flame", text="Import FLAME…", icon="IMPORT")
         target = character_of(context)
         if target is None:
             drawing.say(
-                layout, "Pick a mesh with ARKit shape keys, or add the built-in head", "INFO", width
+                layout,
+                "Pick a mesh with ARKit shape keys, add the built-in head, or import FLAME",
+                "INFO",
+                width,
             )
             return
         if properties.of_scene(context.scene).character is None:

@@ -163,11 +163,12 @@ class Worker:
         }
 
     def face(self, job: Job) -> dict[str, Any]:
-        """Faces for Blender: the built-in head, or speech keys for a mesh of FLAME topology."""
+        """Faces for Blender: the built-in head, a FLAME file's, or speech keys for such a mesh."""
         from core.face import flame_topology, head
 
         motion_file = _motion_file()
         kind, output = job.params.get("kind"), _path(job, "output")
+        answer = {"output": str(output)}
         if kind == "head":
             job.progress("Building the head", 0, 1)
             arrays = _face_arrays(head.built_in_head())
@@ -178,10 +179,13 @@ class Worker:
             job.progress("Making speech keys", 0, 1)
             keys = flame_topology.speech_keys(mesh["vertices"], mesh["faces"])
             arrays = _key_arrays(keys)
+        elif kind == "flame":
+            arrays, why_not = _flame_arrays(job)
+            answer["no_speech_keys"] = why_not
         else:
             raise _bad_request(job, "kind", kind)
         motion_file.write_arrays(output, arrays)
-        return {"output": str(output)}
+        return answer
 
     def unload(self) -> None:
         """Give the memory back; the next job loads again."""
@@ -280,6 +284,27 @@ def _face_arrays(face: FaceMesh) -> dict[str, Any]:
         **_key_arrays(face.keys),
     }
     return arrays if face.uvs is None else {**arrays, "uvs": face.uvs}
+
+
+def _flame_arrays(job: Job) -> tuple[dict[str, Any], str]:
+    """A FLAME file as a rig's arrays and speech keys; why there are none of these, or nothing."""
+    from core.errors import IdiolectError
+    from core.face import flame_topology
+    from core.face.flame_file import load_flame
+    from core.face.flame_rig import build_rig
+
+    job.progress("Reading the FLAME file", 0, 2)
+    data = load_flame(_path(job, "file"))
+    shape_keys = data.shapedirs.shape[2] if job.params.get("shape_keys") else 0
+    rig = build_rig(data, shape_keys=shape_keys)
+    job.progress("Making speech keys", 1, 2)
+    why_not = ""
+    try:
+        keys = flame_topology.speech_keys(rig.vertices, rig.faces)
+    except IdiolectError as error:
+        keys, why_not = {}, error.message
+    speech = {f"speech_{name}": array for name, array in _key_arrays(keys).items()}
+    return {**vars(rig), **speech}, why_not
 
 
 def _key_arrays(keys: dict[str, np.ndarray]) -> dict[str, Any]:

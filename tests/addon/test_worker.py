@@ -472,6 +472,47 @@ def test_a_mesh_of_another_topology_is_refused(client, tmp_path):
     assert not output.exists()
 
 
+def write_flame(path):
+    """A model of four vertices, with one component more than those of identity."""
+    rng = np.random.default_rng(0)
+    weights = rng.dirichlet(np.ones(5), 4)
+    np.savez(
+        path,
+        v_template=rng.normal(0, 0.1, (4, 3)),
+        f=np.array([[0, 1, 2], [0, 2, 3]], np.uint32),
+        shapedirs=rng.normal(0, 1e-3, (4, 3, 301)),
+        posedirs=rng.normal(0, 1e-3, (4, 3, 36)),
+        J_regressor=weights.T / weights.sum(0)[:, None],
+        kintree_table=np.array([[2**32 - 1, 0, 1, 1, 1], range(5)], np.uint32),
+        weights=weights,
+    )
+    return path
+
+
+def test_a_flame_file_arrives_as_a_rig(client, tmp_path):
+    output = tmp_path / "rig.npz"
+    file = write_flame(tmp_path / "model.npz")
+    params = {"kind": "flame", "file": str(file), "output": str(output)}
+    answer = client.request("face", params).wait(120)
+    rig = read_arrays(output)
+    assert list(rig["key_names"][:2]) == ["Exp001", "Pose001"]
+    assert rig["key_offsets"].shape == (37, 4, 3) and rig["skin_weights"].shape == (4, 5)
+    assert "jaw" in rig["joint_names"] and rig["faces"].shape == (2, 4)
+    assert not len(rig["speech_key_names"]) and "not of FLAME topology" in answer["no_speech_keys"]
+    client.request("face", {**params, "shape_keys": True}).wait(120)
+    assert len(read_arrays(output)["key_names"]) == 337
+
+
+def test_what_is_no_flame_file_is_the_setting_s_fault(client, tmp_path):
+    file, output = tmp_path / "model.pkl", tmp_path / "rig.npz"
+    params = {"kind": "flame", "file": str(file), "output": str(output)}
+    assert failure(client.request("face", params)).setting == "flame_file"
+    file.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    error = failure(client.request("face", params))
+    assert (error.code, error.setting) == ("unsafe_file", "flame_file") and error.hint
+    assert not output.exists()
+
+
 @pytest.mark.skipif(sys.platform == "darwin", reason="this machine may have that device")
 def test_a_device_that_is_not_there_is_the_setting_s_fault(worker_python, tmp_path):
     client = WorkerClient(WorkerSettings(worker_python, device="mps", log_dir=tmp_path))

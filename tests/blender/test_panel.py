@@ -90,7 +90,8 @@ def test_without_an_environment_the_set_up_button_is_right_there(monkeypatch) ->
 
 def test_an_empty_scene_says_what_to_do(ready) -> None:
     text = drawn()
-    assert "Pick a mesh" in text and "[Add Head]" in text and "(disabled)" in text
+    assert "Pick a mesh" in text and "(disabled)" in text
+    assert "[Add Head]" in text and "[Import FLAME…]" in text
     assert "<speech>" not in text
 
 
