@@ -154,7 +154,7 @@ def _run(options: argparse.Namespace) -> int:
             _complain(error, line)
             failures.append(error)
         except (OSError, RuntimeError) as error:  # the disk, and what Blender itself reports
-            problem = WorkerError(" ".join(str(error).split()))
+            problem = _not_written(error, target.blend)
             _complain(problem, line)
             failures.append(problem)
         else:
@@ -165,6 +165,18 @@ def _run(options: argparse.Namespace) -> int:
         return _exit_code(failures[0])
     print(f"{len(failures)} of {len(targets)} failed", file=sys.stderr, flush=True)
     return SOME_FAILED
+
+
+def _not_written(error: OSError | RuntimeError, path: Path) -> WorkerError:
+    """What to tell of a result that could not be written: Blender's own words for a full disk are
+    "No such file or directory".
+    """
+    free = shutil.disk_usage(path.parent).free
+    return WorkerError(
+        f"{path.name} could not be written: {' '.join(str(error).split())}.",
+        hint=f"{path.parent} has {free / 1e6:.0f} MB free: make room, or choose another --out.",
+        code="unwritable_file",
+    )
 
 
 def _exit_code(error: WorkerError) -> int:

@@ -1,6 +1,6 @@
 """Make the bundled model from a finished run: half precision, with the ready-made styles inside.
 
-The whole bundle is made again by these commands (about two hours on two CPU cores; the speech
+A model like the bundled one is made by these commands (about two hours on two CPU cores; the speech
 folder needs an `index.csv`, see `training.synthesis.speech_corpus`):
 
     python -m training.synthesis.speech_corpus --out SPEECH --real RECORDINGS \
@@ -13,7 +13,8 @@ folder needs an `index.csv`, see `training.synthesis.speech_corpus`):
 
 The first bundle was trained in pieces while its speech backbone was still learning: the decoder
 on early features, then 4200 steps on the final ones; the style encoder by itself; both together for
-1750 steps. The commands above take the same steps in one run.
+1750 steps, with weights joined by hand in between. The commands above are meant to take the same
+steps in one run; nobody has run them so yet.
 
 A ready-made style's code is the mean of the codes of that style's clips in the corpus (those of the
 identities `ready-NAME`).

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import time
+import wave
 from pathlib import Path
 
 import bpy
@@ -142,6 +145,52 @@ def test_bad_input(speech_file, tmp_path) -> None:
     assert not list((tmp_path / "out").iterdir())
     assert batch("--no-such-option").returncode == 2
     assert batch("--help").returncode == 0
+
+
+def test_a_full_disk(speech_file, tmp_path) -> None:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, check=False).returncode:
+        pytest.skip("a file system cannot be mounted here")
+    try:
+        run = batch(speech_file, "--out", folder)
+        assert run.returncode == 4
+        (error,) = [line for line in errors_of(run) if "could not be written" in line]
+        assert "1 MB free" in error and "--out" in error
+        assert list(folder.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_killing_blender_in_mid_job_leaves_no_worker(tmp_path) -> None:
+    long = tmp_path / "long.wav"
+    noise = np.random.default_rng(0).normal(0, 3000, 16000 * 600).astype("<i2")
+    with wave.open(str(long), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(noise.tobytes())
+    command = [sys.executable, str(BATCH), "--", str(long), "--out", str(tmp_path / "out")]
+    cache = {"IDIOLECT_CACHE": str(tmp_path / "cache")}  # this worker's log is the only one
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, **cache}) as blender:
+        for line in blender.stdout:
+            if b"Listening" in line:
+                break
+        worker = int(next((tmp_path / "cache" / "logs").glob("*.log")).stem.rpartition("-")[2])
+        assert is_running(worker)
+        blender.kill()
+    end = time.monotonic() + 20
+    while is_running(worker) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not is_running(worker)
+    assert not list(tmp_path.glob("out/*"))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_without_a_worker(speech_file, tmp_path) -> None:
