@@ -7,6 +7,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import bpy
 
@@ -101,31 +102,42 @@ def plan(
 def steps(task: Task, settings: preferences.Settings) -> job.Steps:
     """Ask the worker for the motion, then key it. The scene changes in the last step only."""
     started = time.monotonic()
-    speech = Path(preferences.absolute(task.speech)).absolute()
     with tempfile.TemporaryDirectory(prefix="idiolect-") as folder:
         client = get_client(settings.worker())
         output = Path(folder) / "motion.npz"
-        yield client.request(
-            "animate",
-            {
-                "speech": str(speech),
-                "start_s": 0.0,
-                "duration_s": None,
-                "fps": task.fps,
-                "style": task.reference.as_params(Path(folder)),
-                "checkpoint": settings.checkpoint_path(),
-                "output": str(output),
-            },
-        )
+        yield client.request("animate", request(task, settings, Path(folder), output))
         preferences.remember_worker(client.info)
         motion = read_motion(output)
     details = apply(task, motion)
     last = task.start_frame + len(motion.weights) - 1
     seconds = time.monotonic() - started
+    name, first = Path(task.speech).name, task.start_frame
     return job.Outcome(
-        f"{task.character.name}: {speech.name}, frames {task.start_frame}–{last} ({seconds:.1f} s)",
+        f"{task.character.name}: {name}, frames {first}–{last} ({seconds:.1f} s)",
         tuple(details),
     )
+
+
+def request(
+    task: Task, settings: preferences.Settings, folder: Path, output: Path
+) -> dict[str, Any]:
+    """What the worker's ``animate`` is asked for.
+
+    Args:
+        task: what to animate.
+        settings: which model to ask.
+        folder: where a sampled reference may be put, for the worker to read.
+        output: where the worker shall write the motion, .npz.
+    """
+    return {
+        "speech": str(Path(preferences.absolute(task.speech)).absolute()),
+        "start_s": 0.0,
+        "duration_s": None,
+        "fps": task.fps,
+        "style": task.reference.as_params(folder),
+        "checkpoint": settings.checkpoint_path(),
+        "output": str(output),
+    }
 
 
 def apply(task: Task, motion: Motion) -> list[str]:
