@@ -1,4 +1,4 @@
-"""The on-disk form of a corpus of speech with motion, and the batches drawn from it.
+"""The on-disk form of a corpus of speech with motion.
 
 A corpus is a folder:
 
@@ -14,26 +14,20 @@ A corpus is a folder:
   identities that `corpus.json` lists as "templates";
 - `styles.json`: in a synthetic corpus, the traits of every identity by name (may be absent).
 
-What the speech backbone hears in it is computed once and kept beside it (`training.features`).
+What the speech backbone hears in it is computed once and kept beside it (`training.features`);
+`training.batches` draws what is learnt from.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from core.errors import IdiolectError
 from core.files import atomic_path
-from core.learning.batch import Batch
-from core.model.config import ModelConfig
-from core.model.decoder import SpeechTracks
-from core.phones import PHONE_INDEX, SILENCE
 from training.growing_array import GrowingArray
 
 FORMAT = "idiolect-corpus-1"
@@ -295,177 +289,3 @@ class FeatureStore:
             np.asarray(track[start + first : end], np.float32)
             for track in (self.hidden, self.posteriors, self.prosody)
         )
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """How batches are drawn."""
-
-    batch: int = 16
-    """Clips in a step."""
-    window_s: float = 4.0
-    """Length of the stretch learnt from."""
-    reference_s: float = 5.0
-    """Length of the reference stretch, from another clip of the same identity."""
-    validation_batches: int = 6
-    """Batches of the validation split that are measured."""
-
-
-class CorpusBatches:
-    """Draws batches: a window of a clip, and a reference window of ANOTHER clip of the same
-    person.
-    """
-
-    def __init__(
-        self,
-        corpus: Corpus,
-        features: FeatureStore,
-        model: ModelConfig,
-        data: DataConfig,
-        seed: int,
-    ) -> None:
-        """Prepare.
-
-        Raises:
-            IdiolectError: The corpus' motion is not what the model puts out, or nobody in it has
-                two clips.
-        """
-        _check_fits(corpus, model)
-        self.corpus, self.features = corpus, features
-        self.model, self.data, self.seed = model, data, seed
-        self._by_identity = {split: _group(corpus, split) for split in ("train", "valid")}
-        names = sorted(self._by_identity["train"])
-        if not names:
-            raise IdiolectError(
-                f"nobody in the training split of {corpus.folder} has two clips",
-                hint="Style is learnt from pairs of clips of one person: give more clips.",
-                code="corpus_too_small",
-                setting="--corpus",
-            )
-        self.identities = len(names)
-        self._identity_index = {name: index for index, name in enumerate(names)}
-        self._traits = _standardised(corpus.traits(), names)
-        self.traits = len(next(iter(self._traits.values()), ()))
-        self._phone_to_silent = np.zeros(256, bool)
-        self._phone_to_silent[PHONE_INDEX[SILENCE]] = True
-
-    def batch(self, step: int) -> Batch:
-        """The batch of a step; always the same for the same seed and step."""
-        return self._draw("train", np.random.default_rng((self.seed, step)))
-
-    def validation(self) -> Iterator[Batch]:
-        """The same validation batches every time."""
-        if self._by_identity["valid"]:
-            for index in range(self.data.validation_batches):
-                yield self._draw("valid", np.random.default_rng((self.seed, 1, index)))
-
-    def _draw(self, split: str, rng: np.random.Generator) -> Batch:
-        groups = self._by_identity[split]
-        names = sorted(groups)
-        items = []
-        for name in rng.choice(len(names), self.data.batch):
-            identity = names[int(name)]
-            target, reference = rng.choice(groups[identity], 2, replace=False)
-            items.append(self._item(identity, int(target), int(reference), rng))
-        return _collate(items)
-
-    def _item(
-        self, identity: str, target: int, reference: int, rng: np.random.Generator
-    ) -> tuple[np.ndarray, ...]:
-        rate, fps = 50, self.corpus.fps
-        # Windows begin on whole seconds' fractions that both rates share, so features stay aligned.
-        grid = np.gcd(rate, round(fps)) if float(fps).is_integer() else 1
-        frames = self.corpus.clips[target].frames
-        wanted = round(self.data.window_s * fps)
-        tick = round(fps) // grid
-        latest = max(0, frames - wanted) // tick
-        start = int(rng.integers(0, latest + 1)) * tick
-        first = round(start / fps * rate)
-        tracks = self.features.slice(target, first, first + round(self.data.window_s * rate))
-        motion = self.corpus.clip_motion(target)[start : start + wanted]
-        phones = self.corpus.clip_phones(target)[start : start + wanted]
-        silent = self._phone_to_silent[phones]
-        example = self._reference(reference, rng)
-        index = np.array(self._identity_index.get(identity, 0))
-        traits = self._traits.get(identity, np.zeros(self.traits, np.float32))
-        return (*tracks, motion, silent, example, index, traits)
-
-    def _reference(self, clip: int, rng: np.random.Generator) -> np.ndarray:
-        """A stretch of a clip's motion at the style encoder's frame rate."""
-        motion = self.corpus.clip_motion(clip)
-        style_fps = self.model.style.fps
-        wanted = self.data.reference_s * float(rng.uniform(0.6, 1.0))
-        start = float(rng.uniform(0.0, max(0.0, len(motion) / self.corpus.fps - wanted)))
-        count = max(1, min(int(wanted * style_fps), int(len(motion) / self.corpus.fps * style_fps)))
-        position = (start + np.arange(count) / style_fps) * self.corpus.fps
-        position = position.clip(0, len(motion) - 1)
-        before = np.floor(position).astype(int)
-        after = np.minimum(before + 1, len(motion) - 1)
-        share = (position - before)[:, None].astype(np.float32)
-        return motion[before] * (1 - share) + motion[after] * share
-
-
-def _check_fits(corpus: Corpus, model: ModelConfig) -> None:
-    for what, found, expected in (
-        ("motion space", corpus.space, model.motion.space),
-        ("number of channels", len(corpus.channels), model.motion.channels),
-        ("frame rate", corpus.fps, model.motion.fps),
-    ):
-        if found != expected:
-            raise IdiolectError(
-                f"{corpus.folder}: expected the {what} {expected}, found {found}",
-                hint="Change model.motion in the configuration, or make the corpus to fit.",
-                code="corpus_mismatch",
-                setting="model.motion",
-            )
-
-
-def _group(corpus: Corpus, split: str) -> dict[str, list[int]]:
-    """Clips of each identity with at least two in a split."""
-    groups: dict[str, list[int]] = {}
-    for index, clip in enumerate(corpus.clips):
-        if clip.split == split:
-            groups.setdefault(clip.identity, []).append(index)
-    return {name: clips for name, clips in groups.items() if len(clips) > 1}
-
-
-def _collate(items: list[tuple[np.ndarray, ...]]) -> Batch:
-    columns = list(zip(*items, strict=True))
-    hidden, posteriors, prosody, motion, silent, reference = (_pad(c) for c in columns[:6])
-    return Batch(
-        tracks=SpeechTracks(hidden, posteriors, prosody),
-        speech_lengths=_lengths(columns[2]),
-        motion=motion,
-        motion_lengths=_lengths(columns[3]),
-        silent=silent,
-        reference=reference,
-        reference_lengths=_lengths(columns[5]),
-        identities=torch.as_tensor(np.stack(columns[6]), dtype=torch.long),
-        emotion=None,
-        traits=torch.from_numpy(np.stack(columns[7])) if len(columns[7][0]) else None,
-    )
-
-
-def _standardised(
-    traits: dict[str, dict[str, float]], names: Iterable[str]
-) -> dict[str, np.ndarray]:
-    """Traits (K,) of all identities, with mean 0 and spread 1 over `names`."""
-    vectors = {who: np.array(list(of.values()), np.float32) for who, of in traits.items()}
-    known = [vectors[name] for name in names if name in vectors]
-    if not known:
-        return {}
-    mean, spread = np.mean(known, axis=0), np.std(known, axis=0) + 1e-6
-    return {who: (vector - mean) / spread for who, vector in vectors.items()}
-
-
-def _pad(arrays: Iterable[np.ndarray]) -> Tensor:
-    arrays = list(arrays)
-    longest = max(len(array) for array in arrays)
-    padded = np.zeros((len(arrays), longest, *arrays[0].shape[1:]), arrays[0].dtype)
-    for row, array in zip(padded, arrays, strict=True):
-        row[: len(array)] = array
-    return torch.from_numpy(padded)
-
-
-def _lengths(arrays: Iterable[np.ndarray]) -> Tensor:
-    return torch.tensor([len(array) for array in arrays])

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from core.face.lips import lip_gap_basis_mm
-from core.learning.trainer import FaceMeasures
+from core.learning.objective import FaceMeasures
 from core.motion import ARKIT_CHANNELS
 
 _MOUTH_WEIGHT = 2.0

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,16 +24,21 @@ import torch
 from tqdm import tqdm
 
 from core.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from core.device import pick
 from core.errors import IdiolectError
 from core.files import atomic_path
 from core.learning.losses import LossWeights
-from core.learning.trainer import OptimConfig, Trainer
+from core.learning.objective import sides_for
+from core.learning.optim import OptimConfig
+from core.learning.trainer import Trainer
+from core.learning.workers import Workers
 from core.model.backbones import BackboneConfig, build_backbone, track_sizes
 from core.model.config import ModelConfig, dump_toml, from_dict, load_toml, to_dict
 from core.model.model import IdiolectModel
 from core.model.speech import SpeechBackbone
 from training.backbone import load_backbone as read_backbone
-from training.corpus import Corpus, CorpusBatches, DataConfig
+from training.batches import CorpusBatches, DataConfig
+from training.corpus import Corpus
 from training.face_measures import face_measures
 from training.features import corpus_features
 
@@ -49,6 +55,8 @@ class TrainConfig:
     """Everything random follows from it."""
     threads: int = 2
     """CPU threads."""
+    device: str = "auto"
+    """Where it is computed: auto (the fastest there is), cpu, cuda or mps."""
     backbone_weights: str = ""
     """Checkpoint of the compact backbone (`training.backbone`); its sizes are taken from it."""
     initial_weights: str = ""
@@ -86,17 +94,23 @@ def train(
         IdiolectError: Corpus, configuration or an earlier run in `out` do not fit.
     """
     torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
+    workers = Workers()
+    try:
+        return _train(config, corpus_folder, out, workers, progress if workers.first else None)
+    finally:
+        workers.close()
+
+
+def _train(
+    config: TrainConfig,
+    corpus_folder: Path,
+    out: Path,
+    workers: Workers,
+    progress: Callable[[str, int, int], None] | None,
+) -> Path:
     corpus = Corpus(corpus_folder)
     backbone, backbone_config = load_backbone(config)
-    features = corpus_features(corpus, backbone, progress)
-    model = IdiolectModel(config.model, track_sizes(backbone, config.model.speech))
-    if config.initial_weights:
-        start = load_checkpoint(Path(config.initial_weights))
-        load_weights(model, start.part("model"), start.path)
-    batches = CorpusBatches(corpus, features, config.model, config.data, config.seed)
-    face = face_measures(corpus.space, corpus.channels)
-    trainer = Trainer(model, batches, face, config.optim, config.loss, config.seed)
+    trainer = make_trainer(config, corpus, backbone, workers, progress)
     resolved = to_dict(config)
     state_path, model_path = out / "state.safetensors", out / "model.safetensors"
     if state_path.exists():
@@ -104,19 +118,68 @@ def train(
         _check_same_model(state.config, resolved, state_path)
         trainer.load_state(state)
         log.info("going on at step %d", trainer.step)
-    with atomic_path(out / "config.toml") as path:
-        path.write_text(dump_toml(config), encoding="utf-8")
+    if workers.first:
+        with atomic_path(out / "config.toml") as path:
+            path.write_text(dump_toml(config), encoding="utf-8")
 
     def save(trainer: Trainer) -> None:
-        trainer.save_state(state_path, resolved)
-        measured = trainer.validate()
-        facts = {"name": config.name, "steps": trainer.step, "validation": measured}
-        save_model(model_path, trainer.average, config.model, backbone, backbone_config, facts)
-        line = "  ".join(f"{name} {value:.4f}" for name, value in measured.items())
-        log.info("saved at step %d; validation: %s", trainer.step, line)
+        if workers.first:
+            trainer.save_state(state_path, resolved)
+            measured = trainer.validate()
+            facts = {"name": config.name, "steps": trainer.step, "validation": measured}
+            save_model(model_path, trainer.average, config.model, backbone, backbone_config, facts)
+            line = "  ".join(f"{name} {value:.4f}" for name, value in measured.items())
+            log.info("saved at step %d; validation: %s", trainer.step, line)
+        workers.wait()
 
     trainer.run(save, progress)
     return model_path
+
+
+def make_trainer(
+    config: TrainConfig,
+    corpus: Corpus,
+    backbone: SpeechBackbone,
+    workers: Workers | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Trainer:
+    """Everything that learns, before its first step.
+
+    Args:
+        config: The run.
+        corpus: What it learns from.
+        backbone: The frozen speech backbone, with its weights.
+        workers: The processes of the run.
+        progress: Called with (stage, done, total) while speech features are computed.
+
+    Raises:
+        IdiolectError: Corpus and configuration do not fit.
+    """
+    workers = workers or Workers()
+    device = pick(config.device)
+    if workers.count > 1 and device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    if workers.first:  # it computes them, the others read them
+        features = corpus_features(corpus, backbone, progress)
+    workers.wait()
+    if not workers.first:
+        features = corpus_features(corpus, backbone)
+    torch.manual_seed(config.seed)
+    model = IdiolectModel(config.model, track_sizes(backbone, config.model.speech))
+    if config.initial_weights:
+        start = load_checkpoint(Path(config.initial_weights))
+        load_weights(model, start.part("model"), start.path)
+    batches = CorpusBatches(corpus, features, config.model, config.data, config.seed)
+    sides = sides_for(
+        model,
+        identities=batches.identities,
+        traits=batches.traits,
+        face=face_measures(corpus.space, corpus.channels).to(device),
+        optim=config.optim,
+        weights=config.loss,
+    )
+    return Trainer(model, sides, batches, config.optim, config.seed, device=device, workers=workers)
 
 
 def load_backbone(config: TrainConfig) -> tuple[SpeechBackbone, BackboneConfig]:

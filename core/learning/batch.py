@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from core.model.decoder import SpeechTracks
@@ -24,6 +25,9 @@ class Batch(NamedTuple):
         identities: (B,) identity indices.
         emotion: (B, T, 8) intensities, or None where the corpus knows none.
         traits: (B, K) standardised traits of each identity's manner, or None if unknown.
+        phones: (B, T) phone at each motion frame, -1 where it is unknown or there is none.
+        reference_emotion: (B, 8) emotion of the reference clip, or None where the corpus knows
+            none; all zeros where this clip's is unknown.
     """
 
     tracks: SpeechTracks
@@ -36,10 +40,20 @@ class Batch(NamedTuple):
     identities: Tensor
     emotion: Tensor | None
     traits: Tensor | None = None
+    phones: Tensor | None = None
+    reference_emotion: Tensor | None = None
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch with all its tensors on a device."""
+    moved = {
+        name: value.to(device) for name, value in batch._asdict().items() if torch.is_tensor(value)
+    }
+    return batch._replace(tracks=SpeechTracks(*(t.to(device) for t in batch.tracks)), **moved)
 
 
 class BatchSource(Protocol):
-    """Gives the batch of any step, always the same one for the same step.
+    """Gives the batches of any step, always the same ones for the same step.
 
     Attributes:
         identities: Number of identities in the training split.
@@ -49,8 +63,8 @@ class BatchSource(Protocol):
     identities: int
     traits: int
 
-    def batch(self, step: int) -> Batch:
-        """The batch to learn from at `step`."""
+    def batch(self, step: int, part: int = 0) -> Batch:
+        """The batch to learn from at `step`; `part` counts those of one step."""
         ...
 
     def validation(self) -> Iterator[Batch]:

@@ -7,9 +7,8 @@ same steps that an uninterrupted one would have taken.
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,242 +17,257 @@ from torch import Tensor, nn
 
 from core.checkpoint import Checkpoint, load_weights, save_checkpoint
 from core.errors import IdiolectError
-from core.learning import losses
-from core.learning.batch import Batch, BatchSource
-from core.learning.losses import LossWeights
-from core.model.layers import length_mask
-from core.model.model import IdiolectModel
+from core.learning.batch import BatchSource, to_device
+from core.learning.optim import OptimConfig
+from core.learning.sides import Side, Term
+from core.learning.workers import Workers
 
 log = logging.getLogger(__name__)
 
 _PATIENCE = 20
 """Steps in a row with a loss that is not finite before the run is given up."""
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """How the weights move."""
-
-    steps: int = 2000
-    """Steps in all."""
-    learning_rate: float = 1e-3
-    """Highest learning rate (Adam)."""
-    style_first: int = 0
-    """Steps at the beginning in which only the style encoder learns, from the identity loss alone.
-    Left to the decoder's first, wild gradients its codes of all people stay the same for long."""
-    warmup: int = 100
-    """Steps of linear rise; after them the rate falls along a cosine."""
-    final_share: float = 0.02
-    """Learning rate at the end, as a share of the highest."""
-    weight_decay: float = 0.01
-    """Decoupled weight decay (AdamW)."""
-    clip: float = 1.0
-    """Largest norm of the gradient."""
-    bfloat16: bool = False
-    """Multiply in bfloat16; faster on GPUs and on processors that can (AVX512-BF16, AMX)."""
-    average_decay: float = 0.995
-    """Decay of the running mean of the weights, which is what is kept in the end."""
-    save_every: int = 250
-    """Steps between checkpoints."""
-    log_every: int = 25
-    """Steps between lines in the log."""
-
-
-@dataclass(frozen=True)
-class FaceMeasures:
-    """What the losses need to know of the face that the motion drives.
-
-    Attributes:
-        channel_weights: (C,) importance of each channel.
-        mouth: (C,) bool, True for channels of mouth and jaw.
-        lip_matrix: (L, C) millimetres that each channel opens each lip pair.
-        lip_rest: (L,) millimetres between the pairs on the neutral face.
-    """
-
-    channel_weights: Tensor
-    mouth: Tensor
-    lip_matrix: Tensor
-    lip_rest: Tensor
-
-
-class StyleReaders(nn.Module):
-    """What is read from a style code while training, so that the code holds it."""
-
-    def __init__(self, code: int, identities: int, traits: int) -> None:
-        super().__init__()
-        self.identity = nn.Linear(code, identities)
-        self.traits = nn.Linear(code, traits) if traits else None
+_PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Trainer:
-    """Trains an `IdiolectModel` from a `BatchSource`."""
+    """Lets the sides of a training move, step by step.
+
+    Attributes:
+        model: What is learnt; its running mean `average` is what is kept in the end.
+        sides: Who learns, in the order in which they move; one of them moves the model.
+        step: Steps taken.
+        source: Where batches come from.
+    """
 
     def __init__(
         self,
-        model: IdiolectModel,
+        model: nn.Module,
+        sides: Sequence[Side],
         source: BatchSource,
-        face: FaceMeasures,
         optim: OptimConfig,
-        weights: LossWeights,
         seed: int,
+        *,
+        device: str | torch.device = "cpu",
+        workers: Workers | None = None,
     ) -> None:
-        self.model = model
-        self.source = source
-        self.face = face
-        self.optim = optim
-        self.weights = weights
-        self.seed = seed
+        """Prepare.
+
+        Raises:
+            IdiolectError: A setting of `optim` cannot be meant.
+        """
+        optim.check()
+        self.model, self.sides, self.source = model, tuple(sides), source
+        self.optim, self.seed, self.device = optim, seed, torch.device(device)
+        self.workers = workers or Workers()
         self.step = 0
-        torch.manual_seed(seed)
-        self.readers = StyleReaders(model.config.style.code, source.identities, source.traits)
+        self.modules = {name: m for side in self.sides for name, m in side.modules.items()}
+        for module in self.modules.values():
+            module.to(self.device)
+        self.workers.share(list(self.modules.values()))
         self.average = {name: value.clone() for name, value in model.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(
-            self._parameters(),
-            lr=optim.learning_rate,
-            betas=(0.9, 0.98),
-            weight_decay=optim.weight_decay,
-        )
+        self._moved = {side.name: side.parameters() for side in self.sides}
+        self.optimizers = {
+            side.name: torch.optim.AdamW(
+                self._moved[side.name],
+                lr=side.learning_rate,
+                betas=side.betas,
+                weight_decay=side.weight_decay,
+            )
+            for side in self.sides
+        }
+        scaled = optim.precision == "float16"
+        self._scalers = {
+            side.name: torch.amp.GradScaler(self.device.type, enabled=scaled) for side in self.sides
+        }
         self._bad_steps = 0
 
     def run(
         self,
         save: Callable[[Trainer], None],
         progress: Callable[[str, int, int], None] | None = None,
+        observe: Callable[[int, dict[str, float]], None] | None = None,
     ) -> None:
         """Train up to the configured number of steps.
 
         Args:
             save: Called every `save_every` steps and at the end; writes the checkpoints.
             progress: Called after each step with ("training", done, total).
+            observe: Called every `log_every` steps with the step and what `train_step` gives,
+                smoothed over the steps before.
 
         Raises:
             IdiolectError: The loss stayed not finite.
         """
         smooth: dict[str, float] = {}
         while self.step < self.optim.steps:
-            terms = self.train_step()
-            for name, value in terms.items():
+            for name, value in self.train_step().items():
                 smooth[name] = 0.95 * smooth.get(name, value) + 0.05 * value
             if progress:
                 progress("training", self.step, self.optim.steps)
             if self.step % self.optim.log_every == 0:
                 line = "  ".join(f"{name} {value:.4f}" for name, value in smooth.items())
                 log.info("step %d  %s", self.step, line)
+                if observe:
+                    observe(self.step, dict(smooth))
             if self.step % self.optim.save_every == 0 or self.step == self.optim.steps:
                 save(self)
 
     def train_step(self) -> dict[str, float]:
-        """Take one step; returns each loss term before weighting."""
-        torch.manual_seed(self.seed * 1_000_003 + self.step)  # dropout
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
+        """Take one step: every side moves once.
+
+        Returns:
+            Each loss term before weighting, the sum of each side's weighted terms as "total" (of
+            later sides as "NAME total"), and likewise the norm of its gradient as "gradient".
+        """
         self.model.train()
-        terms = self.loss_terms(self.source.batch(self.step))
-        total = torch.stack([getattr(self.weights, k) * v for k, v in terms.items()]).sum()
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(self._parameters(), self.optim.clip)
-        if torch.isfinite(total) and torch.isfinite(norm):
-            self.optimizer.step()
+        told: dict[str, Tensor] = {}
+        batches = [
+            to_device(self.source.batch(self.step, part), self.device) for part in self._parts()
+        ]
+        shared: list[dict[str, Any]] = [{} for _ in batches]
+        finite = True
+        for place, side in enumerate(self.sides):
+            if self.step < side.first_step:
+                continue
+            with self._only(side):
+                terms, norm = self._gradients(side, place, batches, shared)
+                total = torch.stack([weight * value for value, weight in terms.values()]).sum()
+                finite = bool(torch.isfinite(total)) and self._move(side, norm)
+            prefix = f"{side.name} " if place else ""
+            told[f"{prefix}total"], told[f"{prefix}gradient"] = total, norm
+            told |= {name: term.value for name, term in terms.items()}
+            if not finite:
+                break
+        self._count_bad(finite)
+        if finite:
             self._update_average()
-            self._bad_steps = 0
-        else:  # a step on NaN would destroy the weights: leave it out
-            self._bad_steps += 1
-            log.warning("step %d: the loss is not finite; step left out", self.step)
-            if self._bad_steps >= _PATIENCE:
-                raise IdiolectError(
-                    f"the loss is not finite since step {self.step - _PATIENCE + 1}",
-                    hint="Resume with a lower learning rate: --set optim.learning_rate=3e-4",
-                    code="training_diverged",
-                    setting="optim.learning_rate",
-                )
         self.step += 1
-        return {"total": total.item(), **{name: value.item() for name, value in terms.items()}}
+        names = list(told)
+        return dict(zip(names, torch.stack([told[n] for n in names]).tolist(), strict=True))
 
-    def loss_terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Every loss term that has a weight, unweighted."""
-        face, weights = self.face, self.weights
-        reference_mask = length_mask(batch.reference_lengths, batch.reference.shape[1])
-        frames = batch.motion.shape[1]
-        with torch.autocast(batch.motion.device.type, torch.bfloat16, self.optim.bfloat16):
-            style = self.model.encode_style(batch.reference, reference_mask).float()  # (B, d_s)
-            makers = self._style_terms(style, batch)
-            if makers and self.model.training and self.step < self.optim.style_first:
-                return {name: make() for name, make in makers.items()}
-            predicted = self.model(
-                batch.tracks,
-                batch.speech_lengths,
-                frames,
-                style=style[:, None],
-                emotion=batch.emotion,
-                motion_lengths=batch.motion_lengths,
-            ).float()
-        mask = length_mask(batch.motion_lengths, frames)
-        makers |= {
-            "reconstruction": lambda: losses.reconstruction_loss(
-                predicted, batch.motion, mask, face.channel_weights
-            ),
-            "velocity": lambda: losses.velocity_loss(
-                predicted, batch.motion, mask, face.channel_weights
-            ),
-            "lips": lambda: losses.lip_loss(
-                predicted,
-                batch.motion,
-                mask,
-                face.lip_matrix,
-                face.lip_rest,
-                weights.closure_sharpness,
-            ),
-            "silence": lambda: losses.silence_loss(predicted, batch.silent, mask, face.mouth),
-        }
-        return {name: make() for name, make in makers.items() if getattr(weights, name) > 0.0}
+    def _parts(self) -> range:
+        """Which of the step's batches this process learns from."""
+        first = self.workers.rank * self.optim.accumulate
+        return range(first, first + self.optim.accumulate)
 
-    def _style_terms(self, style: Tensor, batch: Batch) -> dict[str, Callable[[], Tensor]]:
-        """Terms that need the style code (B, d_s) alone and have a weight."""
-        terms: dict[str, Callable[[], Tensor]] = {}
-        if self.weights.identity > 0.0:
-            read = self.readers.identity
-            terms["identity"] = lambda: losses.identity_loss(read(style), batch.identities)
-        traits, read_traits = batch.traits, self.readers.traits
-        if self.weights.traits > 0.0 and traits is not None and read_traits is not None:
-            terms["traits"] = lambda: losses.traits_loss(read_traits(style), traits)
-        return terms
+    def _gradients(
+        self, side: Side, place: int, batches: list[Any], shared: list[dict[str, Any]]
+    ) -> tuple[dict[str, Term], Tensor]:
+        """Fill in the gradients of a side; returns the mean terms and the gradient's norm."""
+        optimizer, scaler = self.optimizers[side.name], self._scalers[side.name]
+        for group in optimizer.param_groups:
+            group["lr"] = side.rate(self.step)
+        optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        weights: dict[str, float] = {}
+        for part, batch, found in zip(self._parts(), batches, shared, strict=True):
+            # Dropout, and whatever else is drawn, is the batch's own, wherever it is learnt from.
+            torch.manual_seed(((self.seed * 1_000_003 + self.step) * 1009 + part) * 7 + place)
+            with self._autocast():
+                terms = side.terms(batch, self.step, found)
+            total = torch.stack([weight * value for value, weight in terms.values()]).sum()
+            scaler.scale(total / len(batches)).backward()  # type: ignore[no-untyped-call]
+            for name, (value, weight) in terms.items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach()
+                weights[name] = weight
+        moved = self._moved[side.name]
+        self.workers.average_gradients(moved)
+        if scaler.is_enabled():
+            scaler.unscale_(optimizer)
+        norm = nn.utils.clip_grad_norm_(moved, self.optim.clip)
+        means = self.workers.mean(torch.stack(list(sums.values())) / len(batches))
+        return {n: Term(v, weights[n]) for n, v in zip(sums, means, strict=True)}, norm
 
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        """Loss terms of the averaged weights over the validation clips."""
+    def _move(self, side: Side, norm: Tensor) -> bool:
+        """Move a side's weights; False where the gradient is not finite, and nothing moved."""
+        optimizer, scaler = self.optimizers[side.name], self._scalers[side.name]
+        finite = bool(torch.isfinite(norm))
+        if scaler.is_enabled():
+            # It skips steps by itself, and lowers its scale: that is how it finds the right one.
+            scaler.step(optimizer)
+            scaler.update()
+            return finite or float(scaler.get_scale()) >= 1.0
+        if finite:
+            optimizer.step()
+        return finite
+
+    def _count_bad(self, finite: bool) -> None:
+        if finite:
+            self._bad_steps = 0
+            return
+        # A step on NaN would destroy the weights: it is left out.
+        self._bad_steps += 1
+        log.warning("step %d: the loss is not finite; step left out", self.step)
+        if self._bad_steps >= _PATIENCE:
+            raise IdiolectError(
+                f"the loss is not finite since step {self.step - _PATIENCE + 1}",
+                hint="The last checkpoint is good. Start again with the same --out and a lower "
+                "learning rate: --set optim.learning_rate="
+                f"{self.optim.learning_rate / 3:.1g}",
+                code="training_diverged",
+                setting="optim.learning_rate",
+            )
+
+    @contextmanager
+    def _only(self, side: Side) -> Iterator[None]:
+        """Let gradients reach the parameters of one side alone."""
+        others = [p for other in self.sides if other is not side for p in self._moved[other.name]]
+        own = set(self._moved[side.name])
+        still = [parameter for parameter in others if parameter not in own]
+        for parameter in still:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in still:
+                parameter.requires_grad_(True)
+
+    def _autocast(self) -> torch.autocast:
+        kind = _PRECISIONS.get(self.optim.precision, torch.bfloat16)
+        return torch.autocast(self.device.type, kind, self.optim.precision in _PRECISIONS)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model with the averaged weights, in evaluation mode, without gradients."""
         current = {name: value.clone() for name, value in self.model.state_dict().items()}
+        training = self.model.training
         self.model.load_state_dict(self.average)
         self.model.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.model.load_state_dict(current)
+            self.model.train(training)
+
+    def validate(self) -> dict[str, float]:
+        """Loss terms of the averaged weights over the validation clips, by the first side."""
         sums: dict[str, float] = {}
         count = 0
-        for batch in self.source.validation():
-            for name, value in self.loss_terms(batch).items():
-                if name != "identity":  # the people of the validation split are strangers
-                    sums[name] = sums.get(name, 0.0) + float(value)
-            count += 1
-        self.model.load_state_dict(current)
+        with self.averaged():
+            for batch in self.source.validation():
+                torch.manual_seed(self.seed)
+                with self._autocast():
+                    terms = self.sides[0].terms(to_device(batch, self.device), self.step, {})
+                for name, term in terms.items():
+                    if name != "identity":  # the people of the validation split are strangers
+                        sums[name] = sums.get(name, 0.0) + float(term.value)
+                count += 1
         return {name: value / count for name, value in sums.items()}
-
-    def learning_rate(self) -> float:
-        """The rate of the current step: linear rise, then a cosine."""
-        optim = self.optim
-        # What learns from step style_first on needs a rise of its own.
-        risen = self.step - (optim.style_first if self.step >= optim.style_first else 0)
-        if risen < optim.warmup:
-            return optim.learning_rate * (risen + 1) / optim.warmup
-        done = (self.step - optim.warmup) / max(1, optim.steps - optim.warmup)
-        cosine = 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
-        return optim.learning_rate * (optim.final_share + (1.0 - optim.final_share) * cosine)
 
     def save_state(self, path: Path, config: Mapping[str, Any]) -> None:
         """Write everything that resuming needs."""
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        tensors |= {f"readers.{name}": v for name, v in self.readers.state_dict().items()}
-        tensors |= {f"average.{name}": value for name, value in self.average.items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-        save_checkpoint(path, tensors, config, {"step": self.step, "seed": self.seed})
+        tensors = {f"average.{name}": value for name, value in self.average.items()}
+        for part, module in self.modules.items():
+            tensors |= {f"{part}.{name}": value for name, value in module.state_dict().items()}
+        scales = {}
+        for side, optimizer in self.optimizers.items():
+            for index, state in optimizer.state_dict()["state"].items():
+                start = f"optimizer.{side}.{index}"
+                tensors |= {f"{start}.{name}": value for name, value in state.items()}
+            scales[side] = self._scalers[side].state_dict()
+        facts = {"step": self.step, "seed": self.seed, "scales": scales}
+        save_checkpoint(path, tensors, config, facts)
 
     def load_state(self, checkpoint: Checkpoint) -> None:
         """Continue where `save_state` left off.
@@ -261,24 +275,26 @@ class Trainer:
         Raises:
             IdiolectError: The checkpoint does not fit this model or corpus.
         """
-        load_weights(self.model, checkpoint.part("model"), checkpoint.path)
-        load_weights(self.readers, checkpoint.part("readers"), checkpoint.path)
-        self.average = checkpoint.part("average")
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in checkpoint.part("optimizer").items():
-            index, _, key = name.partition(".")
-            state.setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict(
-            {"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]}
-        )
+        for part, module in self.modules.items():
+            load_weights(module, checkpoint.part(part), checkpoint.path)
+        self.average = {k: v.to(self.device) for k, v in checkpoint.part("average").items()}
+        for side, optimizer in self.optimizers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for name, value in checkpoint.part(f"optimizer.{side}").items():
+                index, _, key = name.partition(".")
+                state.setdefault(int(index), {})[key] = value
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
+            if scale := checkpoint.metadata.get("scales", {}).get(side):
+                self._scalers[side].load_state_dict(scale)
         self.step = int(checkpoint.metadata["step"])
-
-    def _parameters(self) -> list[nn.Parameter]:
-        return [*self.model.parameters(), *self.readers.parameters()]
 
     @torch.no_grad()
     def _update_average(self) -> None:
         # Young averages would remember the random start, so the decay rises with the steps.
         decay = min(self.optim.average_decay, (1.0 + self.step) / (10.0 + self.step))
         for name, value in self.model.state_dict().items():
-            self.average[name].lerp_(value, 1.0 - decay)
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1.0 - decay)
+            else:
+                self.average[name].copy_(value)

@@ -23,7 +23,8 @@ from core.errors import IdiolectError
 from core.model.config import ModelConfig, MotionConfig
 from core.motion import ARKIT_CHANNELS, MotionClip
 from core.phones import PHONE_INDEX, PHONES, Segment
-from training.corpus import Corpus, CorpusBatches, CorpusWriter, DataConfig, FeatureStore
+from training.batches import CorpusBatches, DataConfig
+from training.corpus import Corpus, CorpusWriter, FeatureStore
 from training.growing_array import GrowingArray
 from training.prepare import main
 from training.readers.clips import Options, make_clip, phones_at

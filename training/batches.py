@@ -1,0 +1,244 @@
+"""Batches drawn from a corpus: who is imitated, saying what, in the manner of which other clip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.emotions import EMOTIONS
+from core.errors import IdiolectError
+from core.learning.batch import Batch
+from core.model.config import ModelConfig
+from core.model.decoder import SpeechTracks
+from core.phones import PHONE_INDEX, PHONES, SILENCE
+from training.corpus import UNKNOWN_EMOTION, Corpus, FeatureStore
+
+REFERENCE_EMOTIONS = ("any", "same")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How batches are drawn."""
+
+    batch: int = 16
+    """Clips in a step."""
+    window_s: float = 4.0
+    """Length of the stretch learnt from."""
+    reference_s: float = 5.0
+    """Length of the reference stretch, from another clip of the same identity."""
+    reference_emotion: str = "any"
+    """Emotion of the reference clip: "any" draws it independently of the target's, so that the
+    style code need not carry it; "same" takes the target's, so that it does (PSE)."""
+    validation_batches: int = 6
+    """Batches of the validation split that are measured."""
+
+
+class CorpusBatches:
+    """Draws batches: a window of a clip, and a reference window of ANOTHER clip of the same
+    person.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        features: FeatureStore,
+        model: ModelConfig,
+        data: DataConfig,
+        seed: int,
+    ) -> None:
+        """Prepare.
+
+        Raises:
+            IdiolectError: The corpus' motion is not what the model puts out, or nobody in it has
+                two clips.
+        """
+        _check_fits(corpus, model)
+        _check_settings(data)
+        self.corpus, self.features = corpus, features
+        self.model, self.data, self.seed = model, data, seed
+        self._by_identity = {split: _group(corpus, split) for split in ("train", "valid")}
+        names = sorted(self._by_identity["train"])
+        if not names:
+            raise IdiolectError(
+                f"nobody in the training split of {corpus.folder} has two clips",
+                hint="Style is learnt from pairs of clips of one person: give more clips.",
+                code="corpus_too_small",
+                setting="--corpus",
+            )
+        self.identities = len(names)
+        self._identity_index = {name: index for index, name in enumerate(names)}
+        self._traits = _standardised(corpus.traits(), names)
+        self.traits = len(next(iter(self._traits.values()), ()))
+        self._emotion_of = [_main_emotion(corpus, index) for index in range(len(corpus.clips))]
+        self._emotions_known = any(found != UNKNOWN_EMOTION for found in self._emotion_of)
+
+    def batch(self, step: int, part: int = 0) -> Batch:
+        """A batch of a step; always the same for the same seed, step and part."""
+        return self._draw("train", np.random.default_rng((self.seed, step, 0, part)))
+
+    def validation(self) -> Iterator[Batch]:
+        """The same validation batches every time."""
+        if self._by_identity["valid"]:
+            for index in range(self.data.validation_batches):
+                yield self._draw("valid", np.random.default_rng((self.seed, 0, 1, index)))
+
+    def _draw(self, split: str, rng: np.random.Generator) -> Batch:
+        groups = self._by_identity[split]
+        names = sorted(groups)
+        items = []
+        for name in rng.choice(len(names), self.data.batch):
+            identity = names[int(name)]
+            target = int(rng.choice(groups[identity]))
+            reference = self._reference_clip(groups[identity], target, rng)
+            items.append(self._item(identity, target, reference, rng))
+        return self._collate(items)
+
+    def _reference_clip(self, clips: list[int], target: int, rng: np.random.Generator) -> int:
+        """Another clip of the same person."""
+        others = [clip for clip in clips if clip != target]
+        if self.data.reference_emotion == "same":
+            emotion = self._emotion_of[target]
+            alike = [clip for clip in others if self._emotion_of[clip] == emotion]
+            return int(rng.choice(alike or others))
+        # First the emotion, then the clip: rare emotions are met as often as frequent ones.
+        emotion = int(rng.choice(sorted({self._emotion_of[clip] for clip in others})))
+        return int(rng.choice([clip for clip in others if self._emotion_of[clip] == emotion]))
+
+    def _item(
+        self, identity: str, target: int, reference: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, ...]:
+        rate, fps = 50, self.corpus.fps
+        # Windows begin on whole seconds' fractions that both rates share, so features stay aligned.
+        grid = np.gcd(rate, round(fps)) if float(fps).is_integer() else 1
+        frames = self.corpus.clips[target].frames
+        wanted = round(self.data.window_s * fps)
+        tick = round(fps) // grid
+        latest = max(0, frames - wanted) // tick
+        start = int(rng.integers(0, latest + 1)) * tick
+        first = round(start / fps * rate)
+        tracks = self.features.slice(target, first, first + round(self.data.window_s * rate))
+        motion = self.corpus.clip_motion(target)[start : start + wanted]
+        labels = self.corpus.clip_phones(target)[start : start + wanted].astype(np.int64)
+        phones = np.where(labels < len(PHONES), labels, -1)
+        emotion = _ONE_HOT[self.corpus.clip_emotion(target)[start : start + wanted]]
+        example = self._reference(reference, rng)
+        manner = _ONE_HOT[self._emotion_of[reference]]
+        index = np.array(self._identity_index.get(identity, 0))
+        traits = self._traits.get(identity, np.zeros(self.traits, np.float32))
+        return (*tracks, motion, phones, emotion, example, index, traits, manner)
+
+    def _reference(self, clip: int, rng: np.random.Generator) -> np.ndarray:
+        """A stretch of a clip's motion at the style encoder's frame rate."""
+        motion = self.corpus.clip_motion(clip)
+        style_fps = self.model.style.fps
+        wanted = self.data.reference_s * float(rng.uniform(0.6, 1.0))
+        start = float(rng.uniform(0.0, max(0.0, len(motion) / self.corpus.fps - wanted)))
+        count = max(1, min(int(wanted * style_fps), int(len(motion) / self.corpus.fps * style_fps)))
+        position = (start + np.arange(count) / style_fps) * self.corpus.fps
+        position = position.clip(0, len(motion) - 1)
+        before = np.floor(position).astype(int)
+        after = np.minimum(before + 1, len(motion) - 1)
+        share = (position - before)[:, None].astype(np.float32)
+        return motion[before] * (1 - share) + motion[after] * share
+
+    def _collate(self, items: list[tuple[np.ndarray, ...]]) -> Batch:
+        columns = list(zip(*items, strict=True))
+        hidden, posteriors, prosody, motion = (_pad(c) for c in columns[:4])
+        phones = _pad(columns[4], fill=-1)
+        known = self._emotions_known
+        return Batch(
+            tracks=SpeechTracks(hidden, posteriors, prosody),
+            speech_lengths=_lengths(columns[2]),
+            motion=motion,
+            motion_lengths=_lengths(columns[3]),
+            silent=phones == PHONE_INDEX[SILENCE],
+            reference=_pad(columns[6]),
+            reference_lengths=_lengths(columns[6]),
+            identities=torch.as_tensor(np.stack(columns[7]), dtype=torch.long),
+            emotion=_pad(columns[5]) if known else None,
+            traits=torch.from_numpy(np.stack(columns[8])) if self.traits else None,
+            phones=phones,
+            reference_emotion=torch.from_numpy(np.stack(columns[9])) if known else None,
+        )
+
+
+_ONE_HOT = np.zeros((256, len(EMOTIONS)), np.float32)
+"""Intensities of an emotion's label; none of any where it is unknown."""
+_ONE_HOT[: len(EMOTIONS)] = np.eye(len(EMOTIONS))
+
+
+def _main_emotion(corpus: Corpus, clip: int) -> int:
+    """The label that most of a clip's frames have."""
+    return int(np.bincount(corpus.clip_emotion(clip), minlength=1).argmax())
+
+
+def _check_settings(data: DataConfig) -> None:
+    checks = {
+        "batch": (data.batch >= 1, "at least 1"),
+        "window_s": (data.window_s > 0.0, "above 0"),
+        "reference_s": (data.reference_s > 0.0, "above 0"),
+        "reference_emotion": (
+            data.reference_emotion in REFERENCE_EMOTIONS, " or ".join(REFERENCE_EMOTIONS)
+        ),
+    }  # fmt: skip
+    for name, (fits, expected) in checks.items():
+        if not fits:
+            raise IdiolectError(
+                f"setting 'data.{name}': expected {expected}, found {getattr(data, name)}",
+                hint=f"Change it in the configuration, or by --set data.{name}=…",
+                code="config_invalid",
+                setting=f"data.{name}",
+            )
+
+
+def _check_fits(corpus: Corpus, model: ModelConfig) -> None:
+    for what, found, expected in (
+        ("motion space", corpus.space, model.motion.space),
+        ("number of channels", len(corpus.channels), model.motion.channels),
+        ("frame rate", corpus.fps, model.motion.fps),
+    ):
+        if found != expected:
+            raise IdiolectError(
+                f"{corpus.folder}: expected the {what} {expected}, found {found}",
+                hint="Change model.motion in the configuration, or make the corpus to fit.",
+                code="corpus_mismatch",
+                setting="model.motion",
+            )
+
+
+def _group(corpus: Corpus, split: str) -> dict[str, list[int]]:
+    """Clips of each identity with at least two in a split."""
+    groups: dict[str, list[int]] = {}
+    for index, clip in enumerate(corpus.clips):
+        if clip.split == split:
+            groups.setdefault(clip.identity, []).append(index)
+    return {name: clips for name, clips in groups.items() if len(clips) > 1}
+
+
+def _standardised(
+    traits: dict[str, dict[str, float]], names: Iterable[str]
+) -> dict[str, np.ndarray]:
+    """Traits (K,) of all identities, with mean 0 and spread 1 over `names`."""
+    vectors = {who: np.array(list(of.values()), np.float32) for who, of in traits.items()}
+    known = [vectors[name] for name in names if name in vectors]
+    if not known:
+        return {}
+    mean, spread = np.mean(known, axis=0), np.std(known, axis=0) + 1e-6
+    return {who: (vector - mean) / spread for who, vector in vectors.items()}
+
+
+def _pad(arrays: Iterable[np.ndarray], fill: float = 0) -> Tensor:
+    arrays = list(arrays)
+    longest = max(len(array) for array in arrays)
+    padded = np.full((len(arrays), longest, *arrays[0].shape[1:]), fill, arrays[0].dtype)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return torch.from_numpy(padded)
+
+
+def _lengths(arrays: Iterable[np.ndarray]) -> Tensor:
+    return torch.tensor([len(array) for array in arrays])
