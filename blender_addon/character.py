@@ -89,6 +89,24 @@ def speech_keys_of(mesh_object: bpy.types.Object) -> SpeechKeys:
     )
 
 
+def why_not(target: bpy.types.Object | None) -> str:
+    """Why this object cannot speak; empty if it can."""
+    if target is None:
+        return "Choose a character: a mesh with ARKit shape keys, or press Add Head"
+    if target.type != "MESH":
+        return f"“{target.name}” is not a mesh"
+    if target.data.library is not None:
+        return f"“{target.name}” is linked: make a library override of it first"
+    if target.mode == "EDIT":
+        return f"“{target.name}” is in Edit Mode: leave it first"
+    keys = speech_keys_of(target)
+    if not keys.can_speak:
+        if keys.driven:
+            return f"The shape keys of “{target.name}” are moved by drivers"
+        return f"“{target.name}” has no ARKit shape keys for a mouth (jawOpen, mouthClose, …)"
+    return ""
+
+
 def arkit_channel(key_name: str) -> str:
     """The ARKit channel that a shape key's name means, or an empty string.
 

@@ -89,8 +89,13 @@ def keys() -> list[tuple[str, str, str]]:
     names = [block.name for block in shape_keys.key_blocks][1:53]
     weights = np.random.default_rng(0).uniform(0, 1, (1800, len(names))).astype(np.float32)
 
+    motion = [
+        keying.Curve(shape_keys, keying.value_path(name), 0, weights[:, column], name, name)
+        for column, name in enumerate(names)
+    ]
+
     def ours() -> None:
-        keying.key_motion(shape_keys, weights, names, keying.Line("bench", 1, 1800), "bench")
+        keying.key_curves(motion, keying.Line("bench", 1, 1800), "bench")
 
     def usual() -> None:
         shape_keys.animation_data_clear()

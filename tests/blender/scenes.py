@@ -9,6 +9,7 @@ from typing import Any
 import bpy
 import numpy as np
 
+from blender_addon import keying
 from blender_addon.character import ARKIT_KEYS
 
 
@@ -23,6 +24,17 @@ def speaking_mesh(name: str = "Hero", keys: tuple[str, ...] = ARKIT_KEYS) -> bpy
         made.shape_key_add(name=key)
     bpy.context.view_layer.objects.active = made
     return made
+
+
+def curves_on(
+    target: bpy.types.Object, weights: np.ndarray, keys: list[str] | tuple[str, ...] = ARKIT_KEYS
+) -> list[keying.Curve]:
+    """Motion (T, C) on a mesh's shape keys."""
+    block = target.data.shape_keys
+    return [
+        keying.Curve(block, keying.value_path(key), 0, weights[:, column], key, key)
+        for column, key in enumerate(keys)
+    ]
 
 
 def handmade_action(target: bpy.types.Object, keys: dict[str, list[tuple[float, float]]]) -> Any:
@@ -47,7 +59,7 @@ def curves(action: Any) -> dict[str, Any]:
         ]
     else:
         found = list(action.fcurves)
-    return {curve.data_path.split('"')[1]: curve for curve in found}
+    return {[*c.data_path.split('"'), ""][1] or c.data_path: c for c in found}
 
 
 def points(curve: Any) -> np.ndarray:

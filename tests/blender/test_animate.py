@@ -22,7 +22,7 @@ from scenes import (
     speaking_mesh,
 )
 
-from blender_addon import animation, character, job, preferences, reference
+from blender_addon import animation, applying, character, job, preferences, reference
 from blender_addon.sound import span
 from blender_addon.worker.motion_file import Motion, read_motion, write_motion
 from blender_addon.worker.protocol import WorkerError
@@ -220,7 +220,7 @@ def test_a_reference_action_a_mesh_and_a_file_mean_the_same(
     hero, actor, scene = speaking_mesh(), speaking_mesh("Actor"), bpy.context.scene
     motion = Motion(lively(), character.ARKIT_KEYS, 24.0)
     task = animation.plan(scene, actor, str(speech_file), 7, reference.Reference())
-    animation.apply(task, motion)
+    applying.apply(task, motion)
     action = actor.data.shape_keys.animation_data.action
     write_motion(tmp_path / "lively.npz", motion)
     base = {"speech": str(speech_file), "character": hero.name}
@@ -243,7 +243,7 @@ def test_a_mesh_played_by_nla_strips_is_sampled_frame_by_frame(speech_file: Path
     actor, scene = speaking_mesh("Actor"), bpy.context.scene
     motion = Motion(lively(3.0), character.ARKIT_KEYS, 24.0)
     task = animation.plan(scene, actor, str(speech_file), 1, reference.Reference())
-    animation.apply(task, motion)
+    applying.apply(task, motion)
     animation_data = actor.data.shape_keys.animation_data
     action = animation_data.action
     strip = animation_data.nla_tracks.new().strips.new("s", 11, action)

@@ -7,7 +7,7 @@ import time
 import bpy
 import numpy as np
 import pytest
-from scenes import curves, handmade_action, played, points, speaking_mesh
+from scenes import curves, curves_on, digest, handmade_action, played, points, speaking_mesh
 
 from blender_addon import keying
 from blender_addon.character import ARKIT_KEYS
@@ -22,15 +22,15 @@ def motion(frames: int, channels: int = 52, seed: int = 0) -> np.ndarray:
 def key(target: bpy.types.Object, weights: np.ndarray, first: int = 1, speech: str = "/a.wav"):
     line = keying.Line(speech, first, first + len(weights) - 1)
     names = list(ARKIT_KEYS[: weights.shape[1]])
-    return keying.key_motion(target.data.shape_keys, weights, names, line, "Hero speech a")
+    return keying.key_curves(curves_on(target, weights, names), line, "Hero speech a")
 
 
 def test_keys_lie_on_whole_frames_and_blender_plays_them() -> None:
     hero, weights = speaking_mesh(), motion(25)
     keyed = key(hero, weights, first=10)
-    assert keyed.action == "Hero speech a" and keyed.kept == ""
+    assert keyed == keying.Keyed(("Hero speech a",))
     action = hero.data.shape_keys.animation_data.action
-    assert action.name == keyed.action
+    assert (action.name,) == keyed.actions
     found = curves(action)
     assert set(found) == set(ARKIT_KEYS)
     np.testing.assert_array_equal(points(found["jawOpen"])[:, 0], np.arange(10, 35))
@@ -38,6 +38,24 @@ def test_keys_lie_on_whole_frames_and_blender_plays_them() -> None:
     np.testing.assert_allclose(played(hero, "jawOpen", [10, 20, 34]), weights[[0, 10, 24], column])
     half_way = weights[10:12, column].mean()
     np.testing.assert_allclose(played(hero, "jawOpen", [20.5]), half_way, atol=1e-5)
+
+
+def test_several_data_blocks_get_an_action_each_or_none_at_all() -> None:
+    hero, teeth = speaking_mesh(), speaking_mesh("Teeth", keys=("jawOpen",))
+    line, weights = keying.Line("/a.wav", 1, 12), motion(12)
+    nod = keying.Curve(hero, "rotation_euler", 2, weights[:, 3], "Head turn", "headYaw")
+    together = [*curves_on(hero, weights), *curves_on(teeth, weights[:, :1], ["jawOpen"]), nod]
+    keyed = keying.key_curves(together, line, "Hero speech a")
+    assert len(keyed.actions) == 3 and len(set(keyed.actions)) == 3
+    assert played(teeth, "jawOpen", [5]) == [pytest.approx(weights[4, 0])]
+    assert hero.evaluated_get(bpy.context.evaluated_depsgraph_get()).rotation_euler[2] == (
+        pytest.approx(weights[4, 3])
+    )
+    before = digest()
+    broken = keying.Curve(teeth, "", -5, "no values", "", "")
+    with pytest.raises((TypeError, ValueError)):
+        keying.key_curves([*together, broken], line, "Hero speech a")
+    assert digest() == before
 
 
 def test_a_still_channel_needs_two_keys_only() -> None:
@@ -70,7 +88,7 @@ def test_the_artists_action_moves_to_the_nla_and_plays_on() -> None:
     frames = [-3, 1, 7.25, 12, 20, 40]
     before, data = played(hero, "Scar", frames), {n: points(c) for n, c in curves(hand).items()}
     keyed = key(hero, motion(12))
-    assert keyed.kept == "By hand"
+    assert keyed.kept == ("By hand",)
     np.testing.assert_allclose(played(hero, "Scar", frames), before, atol=1e-6)
     for name, keys in data.items():
         np.testing.assert_array_equal(points(curves(hand)[name]), keys)
@@ -97,18 +115,18 @@ def test_a_second_press_replaces_the_first() -> None:
     hero = speaking_mesh()
     key(hero, motion(20))
     keyed = key(hero, motion(9, seed=1), first=5)
-    assert keyed.kept == "" and keyed.action == "Hero speech a.001"
-    assert [action.name for action in bpy.data.actions] == [keyed.action]
+    assert keyed == keying.Keyed(("Hero speech a.001",))
+    assert [action.name for action in bpy.data.actions] == [*keyed.actions]
     frames = points(curves(bpy.data.actions[0])["jawOpen"])[:, 0]
     np.testing.assert_array_equal(frames, np.arange(5, 14))
 
 
 def test_an_edited_action_of_ours_is_kept() -> None:
     hero = speaking_mesh()
-    first = key(hero, motion(20)).action
+    (first,) = key(hero, motion(20)).actions
     curves(bpy.data.actions[first])["jawOpen"].keyframe_points[3].co[1] = 0.123
     keyed = key(hero, motion(20, seed=1))
-    assert keyed.kept == first
+    assert keyed.kept == (first,)
     kept = bpy.data.actions[first]
     assert kept.use_fake_user and points(curves(kept)["jawOpen"])[3, 1] == pytest.approx(0.123)
 
@@ -126,7 +144,7 @@ def test_another_line_of_the_same_character_is_carried_over() -> None:
 
 def test_an_action_shared_with_another_character_is_not_removed() -> None:
     hero, twin = speaking_mesh(), speaking_mesh("Twin")
-    first = key(hero, motion(6)).action
+    (first,) = key(hero, motion(6)).actions
     twin.data.shape_keys.animation_data_create().action = bpy.data.actions[first]
     key(hero, motion(6, seed=1))
     assert twin.data.shape_keys.animation_data.action.name == first
@@ -137,7 +155,7 @@ def test_names_with_quotes_and_backslashes() -> None:
     hero = speaking_mesh(keys=(odd,))
     line = keying.Line("/a.wav", 1, 3)
     weights = np.array([[0], [0.5], [1]], np.float32)
-    keying.key_motion(hero.data.shape_keys, weights, [odd], line, "x")
+    keying.key_curves(curves_on(hero, weights, [odd]), line, "x")
     action = hero.data.shape_keys.animation_data.action
     assert keying.shape_key_names(action) == [odd]
     assert played(hero, odd, [2]) == [0.5]
@@ -145,7 +163,7 @@ def test_names_with_quotes_and_backslashes() -> None:
 
 def test_sampling_reads_back_what_was_keyed() -> None:
     hero, weights = speaking_mesh(), motion(16)
-    action = bpy.data.actions[key(hero, weights).action]
+    action = bpy.data.actions[key(hero, weights).actions[0]]
     frames = np.arange(1, 17, dtype=np.float64)
     sampled = keying.sample_action(action, list(ARKIT_KEYS), frames)
     np.testing.assert_allclose(sampled, weights, atol=1e-6)

@@ -1,0 +1,75 @@
+"""What happens in the scene with a motion that has arrived: keys on the face, sound beside it."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import bpy
+
+from . import character, keying, properties, sound
+from .worker.motion_file import Motion
+from .worker.protocol import WorkerError
+
+if TYPE_CHECKING:
+    from .animation import Task
+
+
+def apply(task: Task, motion: Motion) -> list[str]:
+    """Key the motion and place its sound: all of it, or nothing.
+
+    Returns:
+        What the artist should know.
+
+    Raises:
+        WorkerError: if the character or the scene is gone, or cannot speak any more.
+    """
+    target, scene = task.character.find(), task.scene.find()
+    if reason := character.why_not(target):
+        raise WorkerError(f"{reason}.", hint="Nothing was changed.", code="bad_character")
+    last = task.start_frame + len(motion.weights) - 1
+    placed = sound.place(scene, task.speech, task.start_frame)
+    try:
+        keyed = keying.key_curves(
+            _curves_of(target, motion),
+            keying.Line(str(Path(bpy.path.abspath(task.speech))), task.start_frame, last),
+            f"{target.name} speech {Path(task.speech).stem}",
+        )
+    except BaseException:
+        sound.withdraw(scene, placed)
+        raise
+    sound.settle(scene, placed, last, mark_of(target))
+    sound.make_room(scene, task.start_frame, last)
+    scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)  # so that it shows
+    details = [placed.reason] if placed.reason else []
+    details += [f"Kept: the Action “{name}”, which was here before." for name in keyed.kept]
+    if driven := character.speech_keys_of(target).driven:
+        details.append(f"Not keyed, because drivers move them: {', '.join(driven)}.")
+    return details
+
+
+def mark_of(target: bpy.types.Object) -> str:
+    """The character's mark; a copy of a character gets one of its own."""
+    settings = properties.of(target)
+    taken = {properties.of(other).mark for other in bpy.data.objects if other != target}
+    if not settings.mark or settings.mark in taken:
+        settings.mark = uuid.uuid4().hex
+    return settings.mark
+
+
+def _curves_of(target: bpy.types.Object, motion: Motion) -> list[keying.Curve]:
+    """The motion, as properties of this character."""
+    names = character.speech_keys_of(target).names
+    return [
+        keying.Curve(
+            datablock=target.data.shape_keys,
+            data_path=keying.value_path(names[channel]),
+            index=0,
+            values=motion.weights[:, column],
+            label=names[channel],
+            channel=channel,
+        )
+        for column, channel in enumerate(motion.channels)
+        if channel in names
+    ]

@@ -1,0 +1,29 @@
+"""Motion to F-curves and back: the only place that knows how an Action stores them.
+
+Until Blender 4.3 an Action holds F-curves itself; from 4.4 it holds slots, and one layer with one
+strip holds a channelbag of F-curves for each slot (``action.fcurves`` is gone in 5.0): ``actions``.
+
+Everything goes through ``foreach_set`` (``curves``): hundreds of times faster than
+``keyframe_insert``. ``writing`` puts motion into Actions of our own, ``nla`` lays those above or
+below the artist's, ``reading`` samples any Action.
+"""
+
+from __future__ import annotations
+
+from .actions import HAS_SLOTS
+from .curves import Curve, value_path
+from .reading import sample_action, shape_key_names
+from .writing import MARK, Keyed, Line, key_curves, lines_of
+
+__all__ = [
+    "HAS_SLOTS",
+    "MARK",
+    "Curve",
+    "Keyed",
+    "Line",
+    "key_curves",
+    "lines_of",
+    "sample_action",
+    "shape_key_names",
+    "value_path",
+]

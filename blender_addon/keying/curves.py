@@ -1,0 +1,150 @@
+"""One animated property, and the keys of one F-curve as arrays.
+
+Shapes: T motion frames, N keys of one curve.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import bpy
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int32]
+
+Place = tuple[str, int]
+"""What a curve moves on its data-block: data path and index."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One property that motion animates.
+
+    Attributes:
+        datablock: whose property it is: shape keys, an object, an armature's object, …
+        data_path: its path from there.
+        index: which element of an array property; 0 where there is only one.
+        values: (T,) one for each whole frame of the line.
+        label: what the artist calls it; the name of the shape key, or of the bone.
+        channel: the channel of motion that it comes from, or comes from most.
+    """
+
+    datablock: bpy.types.ID
+    data_path: str
+    index: int
+    values: Floats
+    label: str
+    channel: str
+
+    @property
+    def place(self) -> Place:
+        """Where it goes on its data-block."""
+        return self.data_path, self.index
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys of one F-curve: positions (N, 2) as (frame, value), and (N,) of Blender's own codes."""
+
+    co: Floats
+    handle_left: Floats
+    handle_right: Floats
+    interpolation: Ints
+    handle_left_type: Ints
+    handle_right_type: Ints
+
+    def __len__(self) -> int:
+        return len(self.co)
+
+    @property
+    def frames(self) -> Floats:
+        """(N,) when they are."""
+        return self.co[:, 0]
+
+    def only(self, chosen: npt.NDArray[np.bool_]) -> Keys:
+        """Some of them."""
+        return Keys(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def and_also(self, others: Keys) -> Keys:
+        """These and others, in the order of time."""
+        order = np.argsort(np.concatenate([self.frames, others.frames]), kind="stable")
+        return Keys(
+            *(
+                np.concatenate([getattr(self, field.name), getattr(others, field.name)])[order]
+                for field in fields(self)
+            )
+        )
+
+
+def value_path(key_name: str) -> str:
+    """The data path of a shape key's value."""
+    return f'key_blocks["{bpy.utils.escape_identifier(key_name)}"].value'
+
+
+def every_frame(values: Floats, first_frame: int) -> Keys:
+    """A key at each frame, joined by straight lines: a spline has nothing to add there, and would
+    overshoot where lips meet. A channel that never moves needs only its two ends.
+    """
+    frames = np.arange(first_frame, first_frame + len(values), dtype=np.float32)
+    co = np.stack([frames, np.asarray(values, np.float32)], axis=1)
+    return linear(co[[0, -1]] if len(co) > 2 and np.ptp(co[:, 1]) == 0 else co)
+
+
+def linear(co: Floats) -> Keys:
+    """Keys joined by straight lines.
+
+    Their handles are automatic: for the artist who changes a key to Bezier later.
+    """
+    auto = np.full(len(co), _code("handle_left_type", "AUTO_CLAMPED"), np.int32)
+    straight = np.full(len(co), _code("interpolation", "LINEAR"), np.int32)
+    return Keys(co, co.copy(), co.copy(), straight, auto, auto)
+
+
+def read(curve: bpy.types.FCurve) -> Keys:
+    """The keys of a curve."""
+    points = curve.keyframe_points
+    arrays = []
+    for field in fields(Keys):
+        flat = np.empty(len(points) * (2 if _is_place(field.name) else 1), _dtype(field.name))
+        points.foreach_get(field.name, flat)
+        arrays.append(flat.reshape(-1, 2) if _is_place(field.name) else flat)
+    return Keys(*arrays)
+
+
+def write(curve: bpy.types.FCurve, keys: Keys) -> None:
+    """Give a curve these keys and no others."""
+    points = curve.keyframe_points
+    if len(points):
+        points.clear()
+    points.add(len(keys))
+    # Types first: Blender moves handles of some types while others are being set.
+    for field in reversed(fields(Keys)):
+        flat = np.ascontiguousarray(getattr(keys, field.name), _dtype(field.name)).ravel()
+        points.foreach_set(field.name, flat)
+    curve.update()
+
+
+def digest(curves: Mapping[Place, Keys]) -> str:
+    """Tells whether keys were edited since they were written."""
+    total = hashlib.sha1(usedforsecurity=False)
+    for place in sorted(curves):
+        total.update(f"{place}".encode())
+        for field in fields(Keys):
+            total.update(np.ascontiguousarray(getattr(curves[place], field.name)).tobytes())
+    return total.hexdigest()
+
+
+def _is_place(field: str) -> bool:
+    return field in ("co", "handle_left", "handle_right")
+
+
+def _dtype(field: str) -> type[np.generic]:
+    return np.float32 if _is_place(field) else np.int32
+
+
+def _code(prop: str, identifier: str) -> int:
+    return bpy.types.Keyframe.bl_rna.properties[prop].enum_items[identifier].value
