@@ -10,6 +10,8 @@ A corpus is a folder:
   (`core.audio.speech_gain`) and then scaled by `SAMPLE_SCALE`;
 - `phones.npy`: (ΣT,) uint8 index into `core.phones.PHONES` at each motion frame, 255 = unknown;
 - `emotion.npy`: (ΣT,) uint8 index into `core.emotions.EMOTIONS`, 255 = unknown (may be absent);
+- `intensities.npy`: (ΣT, 8) float16, how strong each of `core.emotions.EMOTIONS` is, where that is
+  known better than by one name (may be absent);
 - `templates.npy`: in the space "vertices", (I, V, 3) float32 metres, the faces at rest of the
   identities that `corpus.json` lists as "templates";
 - `styles.json`: in a synthetic corpus, the traits of every identity by name (may be absent).
@@ -26,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core.emotions import EMOTIONS
 from core.errors import IdiolectError
 from core.files import atomic_path
 from training.growing_array import GrowingArray
@@ -70,7 +73,8 @@ class CorpusWriter:
         self._samples = GrowingArray(self.folder / "samples.npy", "<i2")
         self._phones = GrowingArray(self.folder / "phones.npy", "u1")
         self._emotion = GrowingArray(self.folder / "emotion.npy", "u1")
-        self._arrays = (self._motion, self._samples, self._phones, self._emotion)
+        self._arrays = [self._motion, self._samples, self._phones, self._emotion]
+        self._intensities: GrowingArray | None = None
 
     def __enter__(self) -> CorpusWriter:
         return self
@@ -91,6 +95,7 @@ class CorpusWriter:
         phones: np.ndarray,
         emotion: np.ndarray | None = None,
         template: np.ndarray | None = None,
+        intensities: np.ndarray | None = None,
     ) -> None:
         """Add a clip.
 
@@ -103,6 +108,7 @@ class CorpusWriter:
             phones: Phone indices (T,).
             emotion: Emotion indices (T,); unknown where not given.
             template: The identity's face at rest (V, 3), metres; the first one given counts.
+            intensities: Emotion intensities (T, 8), 0..1; given for every clip of a corpus or none.
         """
         self.entries.append(ClipEntry(name, identity, split, len(motion), len(samples)))
         self._motion.append(motion.astype(np.float16))
@@ -111,6 +117,12 @@ class CorpusWriter:
         if emotion is None:
             emotion = np.full(len(motion), UNKNOWN_EMOTION)
         self._emotion.append(emotion.astype(np.uint8))
+        if intensities is not None:
+            if self._intensities is None:
+                path = self.folder / "intensities.npy"
+                self._intensities = GrowingArray(path, "<f2", (len(EMOTIONS),))
+                self._arrays.append(self._intensities)
+            self._intensities.append(intensities.astype(np.float16))
         if template is not None:
             self._templates.setdefault(identity, template.astype(np.float32))
 
@@ -171,6 +183,11 @@ class Corpus:
         self.phones = self._open("phones", (int(self.frame_offsets[-1]),))
         has_emotion = (self.folder / "emotion.npy").exists()  # older corpora have none
         self.emotion = self._open("emotion", self.phones.shape) if has_emotion else None
+        self.intensities = (
+            self._open("intensities", (len(self.phones), len(EMOTIONS)))
+            if (self.folder / "intensities.npy").exists()
+            else None
+        )
         self._templates: dict[str, np.ndarray] = {}
         if names := header.get("templates"):
             shape = (len(names), len(self.channels) // 3, 3)
@@ -216,6 +233,16 @@ class Corpus:
         if self.emotion is None:
             return np.full(last - first, UNKNOWN_EMOTION, np.uint8)
         return np.asarray(self.emotion[first:last])
+
+    def clip_intensities(self, index: int) -> np.ndarray:
+        """Emotion intensities (T, 8) of a clip, 0..1, NaN in frames whose emotion is not known."""
+        if self.intensities is not None:
+            first, last = self.frame_offsets[index : index + 2]
+            return np.asarray(self.intensities[first:last], np.float32)
+        indices = self.clip_emotion(index)
+        intensities = np.eye(256, len(EMOTIONS), dtype=np.float32)[indices]
+        intensities[indices == UNKNOWN_EMOTION] = np.nan
+        return intensities
 
     def template(self, identity: str) -> np.ndarray | None:
         """The face at rest (V, 3) of an identity, metres, in the space "vertices"."""

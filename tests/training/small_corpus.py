@@ -14,6 +14,7 @@ from core.model.speech import CompactBackboneConfig
 from core.motion import ARKIT_CHANNELS
 from core.phones import PHONES
 from training.corpus import CorpusWriter
+from training.synthesis.emotions import strongest
 from training.synthesis.motion_corpus import Piece, perform
 from training.synthesis.styles import READY_MADE
 
@@ -43,7 +44,7 @@ def small_piece(seed: int, seconds: float = 2.0) -> Piece:
 def make_small_corpus(folder: Path, clips: int = 2) -> Path:
     """Two people in training and one stranger, with a few clips each."""
     writer = CorpusWriter(folder, ARKIT_CHANNELS, 50.0, "arkit")
-    rng = np.random.default_rng(1)
+    heard, seen = np.random.default_rng(1), np.random.default_rng(2)
     people = (("ready-neutral", "train"), ("ready-broad", "train"), ("stranger", "valid"))
     for seed, (person, split) in enumerate(people):
         style = (
@@ -51,7 +52,11 @@ def make_small_corpus(folder: Path, clips: int = 2) -> Path:
         )
         for clip in range(clips):
             piece = small_piece(10 * seed + clip)
-            samples, motion, phones = perform(piece, style, rng)
-            writer.add(f"{person}-{clip}", person, split, samples, motion, phones)
+            neutral = clip % 2 == 0
+            made = perform(piece, style, heard, seen, neutral=neutral)
+            writer.add(
+                f"{person}-{clip}", person, split, made.samples, made.motion, made.phones,
+                strongest(made.intensities), intensities=made.intensities,
+            )  # fmt: skip
     writer.close()
     return folder

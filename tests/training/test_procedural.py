@@ -5,9 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from core.emotions import EMOTION_INDEX, EMOTIONS
 from core.face.lips import CLOSED_MM, lip_gap_mm
 from core.motion import ARKIT_CHANNELS, MotionClip
 from training.synthesis.animator import animate_phones
+from training.synthesis.emotions import (
+    Feeling,
+    draw_intensities,
+    strongest,
+    vary_expressions,
+)
 from training.synthesis.roughen import roughen
 from training.synthesis.styles import (
     READY_MADE,
@@ -55,6 +62,90 @@ def test_lips_seal_on_every_bilabial_in_every_style(fps: float) -> None:
         for phone, start, end in line():
             if phone in "BPM":
                 assert gap[round(start * fps) : round(end * fps) + 1].min() <= CLOSED_MM, style
+
+
+def one_emotion(name: str, intensity: float = 1.0) -> np.ndarray:
+    return intensity * np.eye(len(EMOTIONS))[EMOTION_INDEX[name]]
+
+
+@pytest.mark.parametrize("name", EMOTIONS)
+def test_emotions_keep_closures_sealed_and_pauses_closed_in_every_style(name: str) -> None:
+    rng = np.random.default_rng(3)
+    for style in all_styles():
+        shown = vary_expressions(rng)
+        clip = animate_phones(line(), voice(), style, emotion=one_emotion(name), expressions=shown)
+        gap = lip_gap_mm(clip.weights).max(1)
+        for phone, start, end in line():
+            if phone in "BPM":
+                assert gap[round(start * 50) : round(end * 50) + 1].min() <= CLOSED_MM, style
+        assert gap[frames_of("AE")].max() > 1.0, style
+        pause = slice(frames_of("SIL", 1).start + 10, frames_of("SIL", 1).stop - 12)
+        assert gap[pause].max() <= CLOSED_MM, style
+
+
+def test_emotions_show_grow_and_are_told_apart() -> None:
+    def mean(name: str, intensity: float = 1.0) -> np.ndarray:
+        emotion = one_emotion(name, intensity)
+        return animate_phones(line(), voice(), SpeakingStyle(), emotion=emotion).weights.mean(0)
+
+    neutral = mean("neutral")
+    np.testing.assert_array_equal(
+        neutral, animate_phones(line(), voice(), SpeakingStyle()).weights.mean(0)
+    )
+    full = {name: mean(name) for name in EMOTIONS}
+    for name in EMOTIONS[1:]:
+        half, whole = (np.abs(w - neutral).sum() for w in (mean(name, 0.5), full[name]))
+        assert 0.3 * whole < half < 0.7 * whole and whole > 1.0
+        others = [np.abs(full[name] - full[other]).sum() for other in EMOTIONS if other != name]
+        assert min(others) > 0.8, name
+
+    def change(name: str, channel: str) -> float:
+        index = ARKIT_CHANNELS.index(channel)
+        return float(full[name][index] - neutral[index])
+
+    assert change("happiness", "mouthSmileLeft") > 0.4
+    assert change("anger", "browDownLeft") > 0.6 and change("anger", "jawOpen") > 0.01
+    assert change("sadness", "mouthFrownRight") > 0.3 and change("sadness", "jawOpen") < -0.02
+    assert change("contempt", "mouthSmileLeft") > change("contempt", "mouthSmileRight") + 0.25
+    assert change("surprise", "eyeWideLeft") > 0.5 and change("surprise", "jawOpen") > 0.03
+    assert change("fear", "browInnerUp") > 0.6 and change("fear", "mouthStretchLeft") > 0.25
+    assert change("disgust", "noseSneerLeft") > 0.3
+
+
+def test_a_transition_moves_no_faster_than_speech() -> None:
+    frames = round(line()[-1][2] * 50) + 1
+    rise = np.clip((np.arange(frames) - 60) / 15, 0.0, 1.0)[:, None]
+    rise = rise * rise * (3 - 2 * rise)
+    emotion = (1 - rise) * one_emotion("sadness") + rise * one_emotion("surprise")
+    weights = animate_phones(line(), voice(), SpeakingStyle(), emotion=emotion).weights
+    for end, name in ((slice(0, 60), "sadness"), (slice(76, None), "surprise")):
+        held = animate_phones(line(), voice(), SpeakingStyle(), emotion=one_emotion(name))
+        np.testing.assert_allclose(weights[end], held.weights[end], atol=1e-6)
+    assert np.abs(np.diff(weights[58:78], axis=0)).max() < 0.2
+
+
+def test_emotions_are_drawn_alike_whoever_speaks_and_the_same_from_the_same_seed() -> None:
+    def drawn(seed: int) -> np.ndarray:
+        return draw_intensities(200, 50.0, np.random.default_rng(seed))
+
+    np.testing.assert_array_equal(drawn(4), drawn(4))
+    clips = np.stack([drawn(seed) for seed in range(400)])
+    assert clips.min() >= 0.0 and clips.max() <= 1.0
+    assert np.abs(np.diff(clips[:, :, 1:], axis=1)).max() < 0.2  # no jumps
+    shown = np.array([np.bincount(strongest(clip), minlength=8).argmax() for clip in clips])
+    counts = np.bincount(shown, minlength=8)
+    assert counts.min() > 20 and counts[0] > counts[1:].max()
+    moving = np.ptp(clips[:, :, 1:], axis=1).max(1) > 0.2
+    mixed = (clips[:, 100, 1:] > 0.05).sum(1) > 1
+    assert 0.1 < moving.mean() < 0.35 and mixed.mean() > 0.1
+
+
+def test_emotions_mix() -> None:
+    both = one_emotion("happiness", 0.5) + one_emotion("surprise", 0.5)
+    held = Feeling(both[None]).held[0]
+    assert held[ARKIT_CHANNELS.index("mouthSmileLeft")] > 0.2
+    assert held[ARKIT_CHANNELS.index("eyeWideLeft")] > 0.2
+    assert Feeling(np.ones((1, 8))).held.max() <= 1.0
 
 
 def test_mouth_opens_on_vowels_and_rests_closed_in_pauses() -> None:

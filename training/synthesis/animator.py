@@ -16,8 +16,11 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from core.emotions import EMOTIONS
+from core.face.lips import lip_gap_basis_mm
 from core.motion import ARKIT_CHANNELS, MotionClip, frame_count
 from core.phones import BILABIALS, PHONE_INDEX, PHONES, SILENCE, Segment
+from training.synthesis.emotions import EXPRESSIONS, Expression, Feeling
 from training.synthesis.styles import SpeakingStyle
 
 SPEECH_RATE_HZ = 50
@@ -82,6 +85,12 @@ _GLIDES: dict[str, tuple[tuple[str, float], ...]] = {
 _RELEASE = {"P": 0.65, "B": 0.8, "M": 0.92}
 _SHORTEST_HOLD_S = 0.05
 _RAMP_S = 0.055
+# An expression that parts the lips is made up for to this depth of contact, by at most so much of
+# mouthClose.
+_SEALED_MM = 0.1
+_FARTHEST_LIFT = 0.25
+# What an emotion's gains act on.
+_FELT = {"jaw": ("jaw",), "lips": ("part",), "rounding": ("round",), "spread": ("spread",)}
 
 _COLUMN = {name: i for i, name in enumerate(ARKIT_CHANNELS)}
 
@@ -108,6 +117,8 @@ def animate_phones(
     fps: float = 50.0,
     duration_s: float | None = None,
     rng: np.random.Generator | None = None,
+    emotion: np.ndarray | None = None,
+    expressions: tuple[Expression, ...] = EXPRESSIONS,
 ) -> MotionClip:
     """Animate a line whose phones are known.
 
@@ -118,6 +129,8 @@ def animate_phones(
         fps: Frames per second of the motion.
         duration_s: Length of the motion; the last segment's end by default.
         rng: Draws the blinks; without it there are none.
+        emotion: (T, 8) intensities at the motion's frames, or (8,) for all; neutral by default.
+        expressions: What each emotion does.
 
     Returns:
         A clip in the "arkit" space, frame i at i / fps seconds.
@@ -132,8 +145,16 @@ def animate_phones(
     voice = _Voice(prosody, times)
     weights = np.zeros((frames, len(ARKIT_CHANNELS)))
     activity = _activity(spoken, times)
-    _mouth(weights, pose, closure, activity, voice, style)
-    _upper_face(weights, activity, voice, style)
+    felt = np.zeros(len(EMOTIONS)) if emotion is None else emotion
+    feeling = Feeling(np.broadcast_to(felt, (frames, len(EMOTIONS))), expressions)
+    for name, articulators in _FELT.items():
+        for articulator in articulators:
+            pose[:, ARTICULATORS.index(articulator)] *= feeling.gain(name)
+    tension = (style.tightness + feeling.tension).clip(0.1, 1.2)
+    _mouth(weights, pose, closure, activity, voice, style, tension)
+    _upper_face(weights, activity, voice, style, feeling.gain("accent"))
+    feeling.express(weights, 1.0 - np.maximum(closure, 0.7 * (1.0 - activity)))
+    _seal(weights, np.maximum(closure, 1.0 - activity))
     if rng is not None:
         _blink(weights, times, style, rng)
     return MotionClip(weights.clip(0.0, 1.0).astype(np.float32), ARKIT_CHANNELS, fps)
@@ -230,6 +251,7 @@ def _mouth(
     activity: np.ndarray,
     voice: _Voice,
     style: SpeakingStyle,
+    tension: np.ndarray,
 ) -> None:
     jaw, part, rounding, spread, bite, tongue, protrude = pose.T
     free = 1.0 - closure
@@ -260,7 +282,7 @@ def _mouth(
     _pair(weights, "mouthDimple", 0.3 * style.smile * style.smile + 0.10 * stretched, style)
     _pair(weights, "mouthFrown", np.full_like(jaw, style.frown), style)
 
-    press = style.tightness * closure
+    press = tension * closure
     _pair(weights, "mouthPress", 0.40 * press, style)
     _set(weights, "mouthRollUpper", 0.12 * press)
     _set(weights, "mouthRollLower", 0.16 * press + 0.50 * bite * free * awake)
@@ -278,14 +300,31 @@ def _mouth(
 
 
 def _upper_face(
-    weights: np.ndarray, activity: np.ndarray, voice: _Voice, style: SpeakingStyle
+    weights: np.ndarray,
+    activity: np.ndarray,
+    voice: _Voice,
+    style: SpeakingStyle,
+    lift: np.ndarray,
 ) -> None:
-    accent = style.brow_accent * voice.accent * gaussian_filter1d(activity, 5.0)
+    accent = lift * style.brow_accent * voice.accent * gaussian_filter1d(activity, 5.0)
     _set(weights, "browInnerUp", style.brow_raise + 0.55 * accent)
     _pair(weights, "browOuterUp", 0.8 * style.brow_raise + 0.40 * accent, style)
     _pair(weights, "browDown", style.brow_lower * (1.0 - 0.7 * accent.clip(0.0, 1.0)), style)
     _pair(weights, "eyeWide", 0.25 * accent, style)
     _pair(weights, "eyeSquint", (style.squint + 0.35 * style.smile) * np.ones_like(accent), style)
+
+
+def _seal(weights: np.ndarray, shut: np.ndarray) -> None:
+    """Bring lips that a held expression parts together where they have to be shut (T,), in place.
+
+    The lower lip comes up to a raised upper lip, as it does in a face that talks with disgust.
+    """
+    basis = lip_gap_basis_mm()
+    lifting = -basis[1 + _COLUMN["mouthClose"]]
+    reached = lifting > 0.3 * lifting.max()  # the mouth's corners hardly follow that channel
+    gap = weights @ basis[1:, reached] + basis[0, reached]
+    need = ((gap + _SEALED_MM) / lifting[reached]).max(1).clip(0.0)
+    weights[:, _COLUMN["mouthClose"]] += shut * np.minimum(need, _FARTHEST_LIFT)
 
 
 def _blink(

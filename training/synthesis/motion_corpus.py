@@ -6,6 +6,9 @@ reads the shards of `training.synthesis.speech_corpus`, gives every stretch of s
 sampled speaking styles, roughens the sound as microphones and rooms do, and animates the phones.
 The result is in the form that `training.corpus` reads, like a corpus of captured performance.
 
+Every clip has an emotion, or a mixture of two, or goes from one to another, drawn without regard to
+the style (`training.synthesis.emotions`). Half the clips of ready-made styles are neutral.
+
 Identities: `style-0000` … have sampled styles; `ready-NAME` are the ready-made ones, from whose
 clips the bundle takes their style codes; those of the validation split are styles never trained on,
 spoken by voices never trained on.
@@ -35,6 +38,7 @@ from core.motion import ARKIT_CHANNELS, frame_count
 from core.phones import PHONE_INDEX, PHONES, SILENCE, Segment
 from training.corpus import UNKNOWN_PHONE, CorpusWriter
 from training.synthesis.animator import animate_phones
+from training.synthesis.emotions import draw_intensities, strongest, vary_expressions
 from training.synthesis.roughen import roughen
 from training.synthesis.speech_corpus import Shard
 from training.synthesis.styles import READY_MADE, SpeakingStyle, sample_style, vary_style
@@ -45,7 +49,7 @@ FPS = 50.0
 LABEL_RATE_HZ = 100
 SHORTEST_S = 2.0
 LONGEST_S = 10.0
-READY_CLIPS = 10
+READY_CLIPS = 16
 MUTED_SHARE = 0.12
 """Share of clips with a stretch muted: what makes no sound must not move the mouth."""
 WORDLESS_SHARE = 0.03
@@ -91,30 +95,67 @@ def segments_of(labels: np.ndarray) -> list[Segment]:
     ]
 
 
+class Performance(NamedTuple):
+    """What a piece became.
+
+    Attributes:
+        samples: (S,) roughened.
+        motion: (T, 52) at `FPS`.
+        phones: (T,) phone indices at its frames.
+        intensities: (T, 8) emotion intensities.
+    """
+
+    samples: np.ndarray
+    motion: np.ndarray
+    phones: np.ndarray
+    intensities: np.ndarray
+
+
 def perform(
-    piece: Piece, style: SpeakingStyle, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    piece: Piece,
+    style: SpeakingStyle,
+    heard: np.random.Generator,
+    seen: np.random.Generator,
+    *,
+    neutral: bool = False,
+) -> Performance:
     """One performance of a piece in a style.
 
-    Returns:
-        Roughened samples (S,), motion (T, 52) at `FPS`, phone indices (T,) at its frames.
+    Args:
+        piece: The speech.
+        style: The manner.
+        heard: Chance of what happens to the sound. It has a source of its own, so that another
+            animator on the same speech gives a corpus that sounds the same.
+        seen: Chance of what the face does.
+        neutral: Without emotion.
     """
     samples, labels = piece.samples.copy(), piece.labels.copy()
-    chance = rng.random()
+    chance = heard.random()
     if chance < WORDLESS_SHARE:
         samples[:] = 0.0
         labels[:] = PHONE_INDEX[SILENCE]
     elif chance < WORDLESS_SHARE + MUTED_SHARE:
-        _mute(samples, labels, rng)
+        _mute(samples, labels, heard)
     duration_s = len(samples) / SAMPLE_RATE_HZ
+    frames = frame_count(duration_s, FPS)
     # The clean sound moves the face; the model has to see through the noise.
     voice = prosody(torch.from_numpy(samples)[None])[0].numpy()
+    intensities = draw_intensities(frames, FPS, seen)
+    if neutral:
+        intensities[:, 1:] = 0.0
     motion = animate_phones(
-        segments_of(labels), voice, vary_style(style, rng), fps=FPS, duration_s=duration_s, rng=rng
+        segments_of(labels),
+        voice,
+        vary_style(style, seen),
+        fps=FPS,
+        duration_s=duration_s,
+        rng=seen,
+        emotion=intensities,
+        expressions=vary_expressions(seen),
     )
-    at = (np.arange(frame_count(duration_s, FPS)) / FPS * LABEL_RATE_HZ).round().astype(int)
+    at = (np.arange(frames) / FPS * LABEL_RATE_HZ).round().astype(int)
     phones = labels[at.clip(0, len(labels) - 1)]
-    return roughen(samples, rng), motion.weights, phones
+    return Performance(roughen(samples, heard), motion.weights, phones, intensities)
 
 
 def make_corpus(
@@ -146,12 +187,17 @@ def make_corpus(
     for name in READY_MADE:
         chosen = rng.choice(len(pieces["train"]), min(READY_CLIPS, len(pieces["train"])), False)
         plans += [(f"ready-{name}", "train", pieces["train"][int(i)]) for i in chosen]
-    for name, split, piece in tqdm(plans, desc="performances", mininterval=2.0):
+    for index, (name, split, piece) in enumerate(tqdm(plans, desc="performances", mininterval=2.0)):
+        ready = name.removeprefix("ready-")
         if name not in styles:
-            ready = name.removeprefix("ready-")
             styles[name] = READY_MADE[ready] if ready in READY_MADE else sample_style(rng)
-        samples, motion, phones = perform(piece, styles[name], rng)
-        writer.add(piece.name, name, split, samples, motion, phones)
+        heard, seen = (np.random.default_rng((seed, index, sense)) for sense in (0, 1))
+        neutral = ready in READY_MADE and index % 2 == 0
+        made = perform(piece, styles[name], heard, seen, neutral=neutral)
+        writer.add(
+            piece.name, name, split, made.samples, made.motion, made.phones,
+            strongest(made.intensities), intensities=made.intensities,
+        )  # fmt: skip
     writer.close()
     with atomic_path(out / "styles.json") as path:
         path.write_text(json.dumps({name: asdict(style) for name, style in styles.items()}))
