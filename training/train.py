@@ -7,6 +7,10 @@ A run is a folder: `config.toml` (resolved), `state.safetensors` (everything res
 `model.safetensors` (the averaged weights with the backbone, ready for `core.animate --checkpoint`).
 Both are replaced as wholes, so a run never leaves a file that cannot be loaded. Started again with
 the same folder, the run goes on where it was, as if it had never stopped.
+
+On several GPUs or machines, each process learns from its own batches of every step:
+
+    torchrun --nproc-per-node 4 -m training.train --config … --corpus … --out …
 """
 
 from __future__ import annotations
@@ -245,7 +249,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="change a setting, for example --set optim.learning_rate=1e-4",
     )
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started
+    level = logging.INFO if first else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s")
     try:
         config = load_toml(TrainConfig, options.config, options.overrides)
         out = options.out or Path("out/runs") / config.name
@@ -256,7 +262,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; start again with the same --out to go on", file=sys.stderr)
         return 130
-    print(path)
+    if first:
+        print(path)
     return 0
 
 
