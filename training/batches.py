@@ -166,8 +166,8 @@ class CorpusBatches:
         )
 
 
-_ONE_HOT = np.zeros((256, len(EMOTIONS)), np.float32)
-"""Intensities of an emotion's label; none of any where it is unknown."""
+_ONE_HOT = np.full((256, len(EMOTIONS)), np.nan, np.float32)
+"""Intensities of an emotion's label; not a number where it is unknown."""
 _ONE_HOT[: len(EMOTIONS)] = np.eye(len(EMOTIONS))
 
 

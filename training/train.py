@@ -3,10 +3,11 @@
     python -m training.train --config training/configs/idiolect.toml --corpus DIR --out RUN \
         [--set optim.steps=4000] [--set backbone_weights=PATH]
 
-A run is a folder: `config.toml` (resolved), `state.safetensors` (everything resuming needs) and
-`model.safetensors` (the averaged weights with the backbone, ready for `core.animate --checkpoint`).
-Both are replaced as wholes, so a run never leaves a file that cannot be loaded. Started again with
-the same folder, the run goes on where it was, as if it had never stopped.
+A run is a folder: `config.toml` (resolved), `state.safetensors` (everything resuming needs),
+`model.safetensors` (the averaged weights with the backbone, ready for `core.animate --checkpoint`)
+and `tensorboard` (curves). Files are replaced as wholes, so a run never leaves one that cannot be
+loaded. Started again with the same folder, the run goes on where it was, as if it had never
+stopped.
 
 On several GPUs or machines, each process learns from its own batches of every step:
 
@@ -45,6 +46,8 @@ from training.batches import CorpusBatches, DataConfig
 from training.corpus import Corpus
 from training.face_measures import face_measures
 from training.features import corpus_features
+from training.monitor import Monitor, ValidationMeasures
+from training.surfaces import surface_for
 
 log = logging.getLogger(__name__)
 
@@ -122,21 +125,35 @@ def _train(
         _check_same_model(state.config, resolved, state_path)
         trainer.load_state(state)
         log.info("going on at step %d", trainer.step)
-    if workers.first:
-        with atomic_path(out / "config.toml") as path:
-            path.write_text(dump_toml(config), encoding="utf-8")
+    if not workers.first:
+        trainer.run(lambda _: workers.wait())
+        return model_path
+    with atomic_path(out / "config.toml") as path:
+        path.write_text(dump_toml(config), encoding="utf-8")
+    monitor = Monitor(out / "tensorboard", trainer.step)
+    surface = surface_for(corpus.space, corpus.channels) if corpus.space == "arkit" else None
 
     def save(trainer: Trainer) -> None:
-        if workers.first:
-            trainer.save_state(state_path, resolved)
-            measured = trainer.validate()
-            facts = {"name": config.name, "steps": trainer.step, "validation": measured}
-            save_model(model_path, trainer.average, config.model, backbone, backbone_config, facts)
-            line = "  ".join(f"{name} {value:.4f}" for name, value in measured.items())
-            log.info("saved at step %d; validation: %s", trainer.step, line)
+        trainer.save_state(state_path, resolved)
+        measures = ValidationMeasures(surface, corpus.fps)
+        measured = trainer.validate(measures)
+        monitor.scalars("validation", trainer.step, measured | measures.summary())
+        monitor.validation(trainer.step, measures)
+        measured |= measures.summary()
+        facts = {"name": config.name, "steps": trainer.step, "validation": measured}
+        save_model(model_path, trainer.average, config.model, backbone, backbone_config, facts)
+        line = "  ".join(f"{name} {value:.4g}" for name, value in measured.items())
+        log.info("saved at step %d; validation: %s", trainer.step, line)
         workers.wait()
 
-    trainer.run(save, progress)
+    def observe(step: int, terms: dict[str, float]) -> None:
+        rate = {"learning_rate": trainer.sides[0].rate(step)}
+        monitor.scalars("training", step, terms | rate)
+
+    try:
+        trainer.run(save, progress, observe)
+    finally:
+        monitor.close()
     return model_path
 
 

@@ -23,11 +23,11 @@ class Batch(NamedTuple):
         reference: (B, R, C) motion of another clip of the same identity, at the style's frame rate.
         reference_lengths: (B,) real reference frames.
         identities: (B,) identity indices.
-        emotion: (B, T, 8) intensities, or None where the corpus knows none.
+        emotion: (B, T, 8) intensities, NaN in frames whose emotion is unknown; None where the
+            corpus knows none.
         traits: (B, K) standardised traits of each identity's manner, or None if unknown.
         phones: (B, T) phone at each motion frame, -1 where it is unknown or there is none.
-        reference_emotion: (B, 8) emotion of the reference clip, or None where the corpus knows
-            none; all zeros where this clip's is unknown.
+        reference_emotion: (B, 8) mean emotion of the reference clip, likewise.
     """
 
     tracks: SpeechTracks

@@ -103,6 +103,19 @@ class ModelSide(Side):
         }
         return self._weighted(makers)
 
+    def predict(self, batch: Batch) -> Tensor:
+        """See `Side.predict`."""
+        reference_mask = length_mask(batch.reference_lengths, batch.reference.shape[1])
+        style = self.model.encode_style(batch.reference, reference_mask)
+        return self.model(
+            batch.tracks,
+            batch.speech_lengths,
+            batch.motion.shape[1],
+            style=style[:, None],
+            emotion=batch.emotion,
+            motion_lengths=batch.motion_lengths,
+        )
+
     def _weighted(self, makers: dict[str, Callable[[], Tensor]]) -> dict[str, Term]:
         """Terms that have a weight."""
         weighed = {name: (make, getattr(self.weights, name)) for name, make in makers.items()}

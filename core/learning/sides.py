@@ -70,6 +70,12 @@ class Side(ABC):
             Terms by name, the same names for every batch of a step.
         """
 
+    def predict(self, batch: Batch) -> Tensor | None:
+        """The motion (B, T, C) that the model makes of a batch's speech and references, as when it
+        is used; None from sides that make none.
+        """
+        return None
+
     def parameters(self) -> list[nn.Parameter]:
         """Everything it moves, in a fixed order."""
         found = [p for module in self.modules.values() for p in module.parameters()]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from core.checkpoint import Checkpoint, load_weights, save_checkpoint
 from core.errors import IdiolectError
-from core.learning.batch import BatchSource, to_device
+from core.learning.batch import Batch, BatchSource, to_device
 from core.learning.optim import OptimConfig
 from core.learning.sides import Side, Term
 from core.learning.workers import Workers
@@ -240,18 +240,27 @@ class Trainer:
             self.model.load_state_dict(current)
             self.model.train(training)
 
-    def validate(self) -> dict[str, float]:
-        """Loss terms of the averaged weights over the validation clips, by the first side."""
+    def validate(self, measure: Callable[[Batch, Tensor], None] | None = None) -> dict[str, float]:
+        """Loss terms of the averaged weights over the validation clips, by the first side.
+
+        Args:
+            measure: Called with each batch and the motion (B, T, C) that the model makes of it.
+        """
         sums: dict[str, float] = {}
         count = 0
+        side = self.sides[0]
         with self.averaged():
-            for batch in self.source.validation():
+            for given in self.source.validation():
+                batch = to_device(given, self.device)
                 torch.manual_seed(self.seed)
                 with self._autocast():
-                    terms = self.sides[0].terms(to_device(batch, self.device), self.step, {})
+                    terms = side.terms(batch, self.step, {})
+                    predicted = side.predict(batch) if measure else None
                 for name, term in terms.items():
                     if name != "identity":  # the people of the validation split are strangers
                         sums[name] = sums.get(name, 0.0) + float(term.value)
+                if measure and predicted is not None:
+                    measure(given, predicted.float().cpu())
                 count += 1
         return {name: value / count for name, value in sums.items()}
 
