@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.emotions import EMOTIONS
 from core.errors import IdiolectError
 from core.learning.batch import Batch
 from core.model.config import ModelConfig
-from core.model.decoder import SpeechTracks
+from core.model.speech_encoder import SpeechTracks
 from core.phones import PHONE_INDEX, PHONES, SILENCE
 from training.corpus import UNKNOWN_EMOTION, Corpus, FeatureStore
 
@@ -110,7 +109,7 @@ class CorpusBatches:
 
     def _item(
         self, identity: str, target: int, reference: int, rng: np.random.Generator
-    ) -> tuple[np.ndarray, ...]:
+    ) -> dict[str, np.ndarray]:
         rate, fps = 50, self.corpus.fps
         # Windows begin on whole seconds' fractions that both rates share, so features stay aligned.
         grid = np.gcd(rate, round(fps)) if float(fps).is_integer() else 1
@@ -121,18 +120,24 @@ class CorpusBatches:
         start = int(rng.integers(0, latest + 1)) * tick
         first = round(start / fps * rate)
         tracks = self.features.slice(target, first, first + round(self.data.window_s * rate))
-        motion = self.corpus.clip_motion(target)[start : start + wanted]
-        labels = self.corpus.clip_phones(target)[start : start + wanted].astype(np.int64)
-        phones = np.where(labels < len(PHONES), labels, -1)
-        emotion = _ONE_HOT[self.corpus.clip_emotion(target)[start : start + wanted]]
-        example = self._reference(reference, rng)
-        manner = _ONE_HOT[self._emotion_of[reference]]
-        index = np.array(self._identity_index.get(identity, 0))
-        traits = self._traits.get(identity, np.zeros(self.traits, np.float32))
-        return (*tracks, motion, phones, emotion, example, index, traits, manner)
+        window = slice(start, start + wanted)
+        motion = self.corpus.clip_motion(target)
+        labels = self.corpus.clip_phones(target)[window].astype(np.int64)
+        example, example_emotion = self._reference(reference, rng)
+        return {
+            **dict(zip(SpeechTracks._fields, tracks, strict=True)),
+            "motion": motion[window],
+            "before": motion[start - 1] if start else np.zeros_like(motion[0]),
+            "phones": np.where(labels < len(PHONES), labels, -1),
+            "emotion": self.corpus.clip_intensities(target)[window],
+            "reference": example,
+            "reference_emotion": example_emotion,
+            "identity": np.array(self._identity_index.get(identity, 0)),
+            "traits": self._traits.get(identity, np.zeros(self.traits, np.float32)),
+        }
 
-    def _reference(self, clip: int, rng: np.random.Generator) -> np.ndarray:
-        """A stretch of a clip's motion at the style encoder's frame rate."""
+    def _reference(self, clip: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A stretch of a clip's motion at the style encoder's frame rate, and its emotion."""
         motion = self.corpus.clip_motion(clip)
         style_fps = self.model.style.fps
         wanted = self.data.reference_s * float(rng.uniform(0.6, 1.0))
@@ -143,32 +148,28 @@ class CorpusBatches:
         before = np.floor(position).astype(int)
         after = np.minimum(before + 1, len(motion) - 1)
         share = (position - before)[:, None].astype(np.float32)
-        return motion[before] * (1 - share) + motion[after] * share
+        emotion = self.corpus.clip_intensities(clip)[position.round().astype(int)]
+        return motion[before] * (1 - share) + motion[after] * share, emotion
 
-    def _collate(self, items: list[tuple[np.ndarray, ...]]) -> Batch:
-        columns = list(zip(*items, strict=True))
-        hidden, posteriors, prosody, motion = (_pad(c) for c in columns[:4])
-        phones = _pad(columns[4], fill=-1)
+    def _collate(self, items: list[dict[str, np.ndarray]]) -> Batch:
+        columns = {name: [item[name] for item in items] for name in items[0]}
+        phones = _pad(columns["phones"], fill=-1)
         known = self._emotions_known
         return Batch(
-            tracks=SpeechTracks(hidden, posteriors, prosody),
-            speech_lengths=_lengths(columns[2]),
-            motion=motion,
-            motion_lengths=_lengths(columns[3]),
+            tracks=SpeechTracks(*(_pad(columns[name]) for name in SpeechTracks._fields)),
+            speech_lengths=_lengths(columns["prosody"]),
+            motion=_pad(columns["motion"]),
+            motion_lengths=_lengths(columns["motion"]),
             silent=phones == PHONE_INDEX[SILENCE],
-            reference=_pad(columns[6]),
-            reference_lengths=_lengths(columns[6]),
-            identities=torch.as_tensor(np.stack(columns[7]), dtype=torch.long),
-            emotion=_pad(columns[5]) if known else None,
-            traits=torch.from_numpy(np.stack(columns[8])) if self.traits else None,
+            reference=_pad(columns["reference"]),
+            reference_lengths=_lengths(columns["reference"]),
+            identities=torch.as_tensor(np.stack(columns["identity"]), dtype=torch.long),
+            emotion=_pad(columns["emotion"], fill=np.nan) if known else None,
+            traits=torch.from_numpy(np.stack(columns["traits"])) if self.traits else None,
             phones=phones,
-            reference_emotion=torch.from_numpy(np.stack(columns[9])) if known else None,
+            reference_emotion=_pad(columns["reference_emotion"], fill=np.nan) if known else None,
+            before=torch.from_numpy(np.stack(columns["before"])),
         )
-
-
-_ONE_HOT = np.full((256, len(EMOTIONS)), np.nan, np.float32)
-"""Intensities of an emotion's label; not a number where it is unknown."""
-_ONE_HOT[: len(EMOTIONS)] = np.eye(len(EMOTIONS))
 
 
 def _main_emotion(corpus: Corpus, clip: int) -> int:

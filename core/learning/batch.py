@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from core.model.decoder import SpeechTracks
+from core.model.speech_encoder import SpeechTracks
 
 
 class Batch(NamedTuple):
@@ -23,11 +23,14 @@ class Batch(NamedTuple):
         reference: (B, R, C) motion of another clip of the same identity, at the style's frame rate.
         reference_lengths: (B,) real reference frames.
         identities: (B,) identity indices.
-        emotion: (B, T, 8) intensities, NaN in frames whose emotion is unknown; None where the
-            corpus knows none.
+        emotion: (B, T, 8) intensities, NaN in frames whose emotion is not known, or None where
+            the corpus knows none.
         traits: (B, K) standardised traits of each identity's manner, or None if unknown.
         phones: (B, T) phone at each motion frame, -1 where it is unknown or there is none.
-        reference_emotion: (B, 8) mean emotion of the reference clip, likewise.
+        reference_emotion: (B, R, 8) emotion of the reference clip's frames, as `emotion`.
+        before: (B, C) motion of the frame before the first; zeros, a face at rest, where the clip
+            begins there.
+        samples: (B, S) level-normalised speech at 16 kHz, where the backbone learns as well.
     """
 
     tracks: SpeechTracks
@@ -42,6 +45,8 @@ class Batch(NamedTuple):
     traits: Tensor | None = None
     phones: Tensor | None = None
     reference_emotion: Tensor | None = None
+    before: Tensor | None = None
+    samples: Tensor | None = None
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

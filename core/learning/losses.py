@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.model.emotion import complete_intensities, emotion_known
+
 
 @dataclass(frozen=True)
 class LossWeights:
@@ -32,6 +34,11 @@ class LossWeights:
     traits: float = 1.0
     """Error of the traits read from the style code, where the corpus knows them. Who someone is can
     be told from a resting smile alone; how far the jaw opens must be asked for."""
+    emotion_adversary: float = 0.0
+    """Cross-entropy of the emotion that a classifier reads from the style code; the code learns to
+    hide it (gradient reversal), so that style and emotion are independent."""
+    emotion_reading: float = 0.0
+    """Cross-entropy of the emotion that the emotion encoder reads from motion."""
 
 
 def reconstruction_loss(
@@ -94,6 +101,20 @@ def identity_loss(scores: Tensor, identities: Tensor) -> Tensor:
 def traits_loss(read: Tensor, traits: Tensor) -> Tensor:
     """Mean square error of standardised traits (B, K)."""
     return F.mse_loss(read, traits)
+
+
+def emotion_loss(scores: Tensor, emotion: Tensor) -> Tensor:
+    """Cross-entropy of scores (…, 8) against intensities (…, 8), over frames or clips whose
+    emotion is known (not NaN).
+    """
+    wanted = complete_intensities(emotion)
+    wanted = wanted / wanted.sum(-1, keepdim=True).clamp_min(1e-6)
+    return _mean(-(wanted * scores.log_softmax(-1)).sum(-1), emotion_known(emotion))
+
+
+def mean_emotion(emotion: Tensor) -> Tensor:
+    """Mean intensities (B, 8) over the known frames of (B, T, 8); NaN where none is known."""
+    return emotion.nanmean(1)
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:

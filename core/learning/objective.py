@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.emotions import EMOTIONS
 from core.learning import losses
+from core.learning.adversaries import InverseClassifier, reversal_ramp
 from core.learning.batch import Batch
 from core.learning.losses import LossWeights
 from core.learning.optim import OptimConfig, risen_and_falling
@@ -46,6 +48,7 @@ class StyleReaders(nn.Module):
         super().__init__()
         self.identity = nn.Linear(code, identities)
         self.traits = nn.Linear(code, traits) if traits else None
+        self.emotion = InverseClassifier(code, len(EMOTIONS))
 
 
 class ModelSide(Side):
@@ -72,7 +75,7 @@ class ModelSide(Side):
         reference_mask = length_mask(batch.reference_lengths, batch.reference.shape[1])
         frames = batch.motion.shape[1]
         style = self.model.encode_style(batch.reference, reference_mask).float()  # (B, d_s)
-        makers = self._style_terms(style, batch)
+        makers = self._style_terms(style, batch, step)
         if makers and self.model.training and step < self.optim.style_first:
             return self._weighted(makers)
         predicted = self.model(
@@ -101,6 +104,11 @@ class ModelSide(Side):
             ),
             "silence": lambda: losses.silence_loss(predicted, batch.silent, mask, face.mouth),
         }
+        emotion = batch.reference_emotion
+        if self.model.emotion_encoder is not None and emotion is not None:
+            makers["emotion_reading"] = lambda: losses.emotion_loss(
+                self.model.read_emotion(batch.reference, reference_mask), emotion
+            )
         return self._weighted(makers)
 
     def predict(self, batch: Batch) -> Tensor:
@@ -121,7 +129,9 @@ class ModelSide(Side):
         weighed = {name: (make, getattr(self.weights, name)) for name, make in makers.items()}
         return {name: Term(make(), w) for name, (make, w) in weighed.items() if w > 0.0}
 
-    def _style_terms(self, style: Tensor, batch: Batch) -> dict[str, Callable[[], Tensor]]:
+    def _style_terms(
+        self, style: Tensor, batch: Batch, step: int
+    ) -> dict[str, Callable[[], Tensor]]:
         """Terms that need the style code (B, d_s) alone and have a weight."""
         terms: dict[str, Callable[[], Tensor]] = {}
         if self.weights.identity > 0.0:
@@ -130,6 +140,12 @@ class ModelSide(Side):
         traits, read_traits = batch.traits, self.readers.traits
         if self.weights.traits > 0.0 and traits is not None and read_traits is not None:
             terms["traits"] = lambda: losses.traits_loss(read_traits(style), traits)
+        emotion = batch.reference_emotion
+        if self.weights.emotion_adversary > 0.0 and emotion is not None:
+            scale = reversal_ramp(step / self.optim.steps)
+            terms["emotion_adversary"] = lambda: losses.emotion_loss(
+                self.readers.emotion(style, scale), losses.mean_emotion(emotion)
+            )
         return terms
 
 

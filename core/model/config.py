@@ -32,6 +32,9 @@ class MotionConfig:
     """Numbers in a frame."""
     fps: float = 50.0
     """Frame rate the decoder works at. 50 keeps a 60 ms lip closure three frames long."""
+    normalise: bool = False
+    """Work on motion brought to mean 0 and spread 1, channel by channel, by statistics of the
+    training corpus that the checkpoint keeps: for metres and for FLAME's coefficients."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class BlockConfig:
     """One stack of style-adaptive feed-forward-transformer blocks."""
 
     blocks: int = 3
-    """Number of blocks."""
+    """Number of blocks; 0 leaves the features as they are."""
     width: int = 128
     """Feature size."""
     heads: int = 2
@@ -52,8 +55,39 @@ class BlockConfig:
     """Attention sees this many frames to each side; 0 = all of them."""
     max_relative: int = 50
     """Learned relative positions are clipped here, in frames (Shaw et al. 2018, eq. 4)."""
+    relative: bool = True
+    """Learned relative positions; False is PSE's ablation of them."""
     dropout: float = 0.1
     """Dropout in training."""
+
+
+@dataclass(frozen=True)
+class AutoregressiveConfig:
+    """Mimic's motion decoder: each frame from those before it."""
+
+    layers: int = 1
+    """Transformer layers."""
+    width: int = 128
+    """Feature size."""
+    heads: int = 4
+    """Attention heads."""
+    hidden: int = 256
+    """Feed-forward width."""
+    period: int = 30
+    """Frames after which positions repeat and the attention to the past drops by a step."""
+    dropout: float = 0.1
+    """Dropout in training."""
+    window: int = 150
+    """Frames that are decoded in one go; longer speech is cut into such windows."""
+    overlap: int = 10
+    """Frames that neighbouring windows share and are cross-faded over."""
+    teacher_forcing: bool = True
+    """Learn from the true past, all frames at once; False rolls out freely, frame by frame, as
+    Mimic trains (some twenty times slower)."""
+    rollout: float = 0.8
+    """With teacher forcing: the share of past frames that are the model's own in the end."""
+    rollout_until: float = 0.5
+    """That share rises linearly up to this part of the training."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +100,8 @@ class SpeechConfig:
     """Read the phone posteriors."""
     prosody: bool = True
     """Read loudness and pitch: they shape the jaw."""
+    align_wide: bool = False
+    """Align before narrowing to the encoder's width, as Mimic does on wav2vec's 768 features."""
     feature_dropout: float = 0.1
     """Chance, in training, that a clip is given without the hidden layer."""
     encoder: BlockConfig = field(default_factory=lambda: BlockConfig(blocks=2))
@@ -76,6 +112,11 @@ class SpeechConfig:
 class StyleConfig:
     """The style encoder (Mimic, section 3.2)."""
 
+    kind: str = "encoder"
+    """"encoder" reads the style from a reference clip; "identity" looks it up for each person of
+    the training split: the one-hot baseline, in FaceFormer's manner."""
+    identities: int = 0
+    """For "identity": people to look up; set by the training from its corpus."""
     code: int = 128
     """Size of the style code, d_s."""
     fps: float = 25.0
@@ -90,6 +131,9 @@ class StyleConfig:
     """Attention heads."""
     hidden: int = 256
     """Feed-forward width."""
+    norm_first: bool = True
+    """Norms before each transformer layer's halves; False after them, as in Mimic, which wants a
+    learning rate of 1e-4."""
     statistics: bool = False
     """Add each channel's mean and spread over the clip to what the transformer found."""
     dropout: float = 0.1
@@ -99,15 +143,70 @@ class StyleConfig:
 
 
 @dataclass(frozen=True)
+class ContentConfig:
+    """The content encoder (Mimic, section 3.2): what is said, without who says it.
+
+    Only training needs it, and measuring what its codes hold.
+    """
+
+    code: int = 0
+    """Size of a frame's content code, d_c: the speech encoder's width; 0 = no content encoder."""
+    width: int = 128
+    """Feature size."""
+    convolutions: int = 5
+    """Layers of the temporal convolution network."""
+    layers: int = 4
+    """Transformer layers."""
+    heads: int = 4
+    """Attention heads."""
+    hidden: int = 256
+    """Feed-forward width."""
+    norm_first: bool = True
+    """As in the style encoder."""
+    dropout: float = 0.1
+    """Dropout in training."""
+
+
+@dataclass(frozen=True)
 class EmotionConfig:
     """The per-frame emotion condition."""
 
+    given: bool = True
+    """Whether emotion is a condition of its own; False leaves it to the style code, as in PSE."""
     emotions: int = 8
     """Intensities in a frame."""
     width: int = 16
     """Size of their embedding."""
     null_chance: float = 0.1
     """Chance, in training, that the emotion is replaced by the learned null token."""
+    encoder: int = 0
+    """Width of the encoder that reads emotion from motion; 0 = there is none."""
+
+
+@dataclass(frozen=True)
+class DurationConfig:
+    """Phones in time (PSE)."""
+
+    phone_head: bool = False
+    """Read phones from the speech features: an auxiliary loss, and where phones come from when
+    the backbone knows none."""
+    predictor: bool = False
+    """Predict each phone's duration: an auxiliary loss, since durations are measured on the
+    speech that is given."""
+    expansion: bool = False
+    """Pool the speech features to phones and expand them again before decoding."""
+    positions: bool = False
+    """Tell the decoder where in its phone each frame is."""
+    style_free: bool = True
+    """Phone head and predictor read features that know no style, so that a style never moves a
+    phone; False lets them read the style-adaptive ones, as PSE."""
+    width: int = 256
+    """Feature size of the predictor."""
+    dropout: float = 0.5
+    """The predictor's dropout in training."""
+
+
+DECODERS = ("parallel", "autoregressive")
 
 
 @dataclass(frozen=True)
@@ -120,10 +219,18 @@ class ModelConfig:
     """What the speech encoder reads, and its size."""
     style: StyleConfig = field(default_factory=StyleConfig)
     """The style encoder."""
+    content: ContentConfig = field(default_factory=ContentConfig)
+    """The content encoder."""
     emotion: EmotionConfig = field(default_factory=EmotionConfig)
     """The emotion condition."""
+    duration: DurationConfig = field(default_factory=DurationConfig)
+    """Phones and their durations."""
+    decoder_kind: str = "parallel"
+    """Which motion decoder: "parallel" (PSE) or "autoregressive" (Mimic)."""
     decoder: BlockConfig = field(default_factory=BlockConfig)
     """The parallel motion decoder."""
+    autoregressive: AutoregressiveConfig = field(default_factory=AutoregressiveConfig)
+    """The autoregressive motion decoder."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -1,93 +1,81 @@
-"""Speech encoder and motion decoder, both under a per-frame style condition.
+"""Motion decoders behind one interface, and the parallel one.
 
-Shapes: B batch, N speech frames (50 Hz), T motion frames, D features, S style condition.
+Shapes: B batch, T motion frames, D features, C motion channels, S style condition.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.errors import IdiolectError
-from core.model.config import BlockConfig, SpeechConfig
-from core.model.layers import AdaptiveStack, Alignment
+from core.model.config import DECODERS, BlockConfig
+from core.model.layers import AdaptiveStack
+from core.model.speech_encoder import SpeechEncoder, SpeechTracks
+
+__all__ = ["MotionDecoder", "ParallelDecoder", "Past", "SpeechEncoder", "SpeechTracks"]
 
 
-class SpeechTracks(NamedTuple):
-    """What the backbone heard, 50 times a second.
+class Past(NamedTuple):
+    """What a decoder that looks back is given of the frames before.
 
     Attributes:
-        hidden: (B, N, D) last hidden layer.
-        posteriors: (B, N, 40) phone probabilities, each frame summing to 1.
-        prosody: (B, N, P) loudness and pitch.
+        start: (B, C) motion of the frame before the first.
+        true: (B, T, C) true motion to learn from, or None to roll out.
+        own_share: With `true`, the share of past frames that are the model's own instead.
     """
 
-    hidden: Tensor
-    posteriors: Tensor
-    prosody: Tensor
+    start: Tensor
+    true: Tensor | None = None
+    own_share: float = 0.0
 
 
-class SpeechEncoder(nn.Module):
-    """Speech tracks → features at the motion's frame rate, in the manner of the style (PSE)."""
+class MotionDecoder(nn.Module, ABC):
+    """Speech features or content codes, under a condition, to motion.
 
-    def __init__(
-        self, config: SpeechConfig, sizes: dict[str, int], fps: float, condition: int
-    ) -> None:
-        super().__init__()
-        self.config = config
-        width = config.encoder.width
-        read = [name for name in SpeechTracks._fields if getattr(config, name)]
-        if not read:
-            raise IdiolectError(
-                "the speech encoder reads nothing",
-                hint="Set at least one of speech.hidden, speech.posteriors, speech.prosody.",
-                code="config_invalid",
-                setting="speech",
-            )
-        self.inputs = nn.ModuleDict({name: nn.Linear(sizes[name], width) for name in read})
-        self.align = Alignment(width, fps)
-        self.stack = AdaptiveStack(config.encoder, condition)
+    Attributes:
+        width: Size of the features that `read_out` turns into motion.
+        looks_back: Whether it needs a `Past`.
+    """
 
+    width: int
+    looks_back: bool
+
+    @property
+    @abstractmethod
+    def reach(self) -> int | None:
+        """Frames on each side that one output frame depends on; None when it is all of them."""
+
+    @abstractmethod
     def forward(
         self,
-        tracks: SpeechTracks,
-        speech_mask: Tensor,
+        speech: Tensor,
         condition: Tensor,
         mask: Tensor,
+        read_out: Callable[[Tensor], Tensor],
+        past: Past | None = None,
     ) -> Tensor:
-        """Encode speech.
+        """Decode.
 
         Args:
-            tracks: Speech tracks of N frames.
-            speech_mask: (B, N), True on real speech frames.
+            speech: (B, T, D) speech features, or content codes.
             condition: (B, T or 1, S).
-            mask: (B, T), True on real motion frames.
+            mask: (B, T), True on real frames.
+            read_out: Features (…, width) to motion (…, C).
+            past: For decoders that look back.
 
         Returns:
-            (B, T, D).
+            Motion (B, T, C).
         """
-        x = torch.zeros((), device=speech_mask.device)
-        for name, project in self.inputs.items():
-            track = getattr(tracks, name)
-            if name == "hidden":  # its scale is the backbone's own business
-                track = self._drop_clips(F.layer_norm(track, track.shape[-1:]))
-            x = x + project(track)
-        x = F.mish(x).masked_fill(~speech_mask[..., None], 0.0)  # (B, N, D)
-        return self.stack(self.align(x, mask.shape[1]), condition, mask)
-
-    def _drop_clips(self, track: Tensor) -> Tensor:
-        """In training, silence a track for some clips, so that the others are learnt as well."""
-        if not self.training or self.config.feature_dropout <= 0.0:
-            return track
-        kept = torch.rand(track.shape[0], 1, 1, device=track.device) >= self.config.feature_dropout
-        return track * kept
 
 
-class ParallelDecoder(nn.Module):
+class ParallelDecoder(MotionDecoder):
     """Non-autoregressive decoder: every frame at once (PSE)."""
+
+    looks_back = False
 
     def __init__(self, config: BlockConfig, speech_width: int, condition: int) -> None:
         super().__init__()
@@ -95,6 +83,33 @@ class ParallelDecoder(nn.Module):
         self.stack = AdaptiveStack(config, condition)
         self.width = config.width
 
-    def forward(self, speech: Tensor, condition: Tensor, mask: Tensor) -> Tensor:
-        """Map speech features (B, T, D) to motion features (B, T, width)."""
-        return self.stack(self.embed(speech), condition, mask)
+    @property
+    def reach(self) -> int | None:
+        """See `MotionDecoder.reach`."""
+        return self.stack.reach
+
+    def forward(
+        self,
+        speech: Tensor,
+        condition: Tensor,
+        mask: Tensor,
+        read_out: Callable[[Tensor], Tensor],
+        past: Past | None = None,
+    ) -> Tensor:
+        """See `MotionDecoder.forward`."""
+        return read_out(self.stack(self.embed(speech), condition, mask))
+
+
+def check_decoder_kind(kind: str) -> None:
+    """Refuse what is no decoder.
+
+    Raises:
+        IdiolectError: "config_invalid".
+    """
+    if kind not in DECODERS:
+        raise IdiolectError(
+            f"unknown motion decoder '{kind}'",
+            hint=f"Use {' or '.join(DECODERS)}.",
+            code="config_invalid",
+            setting="model.decoder_kind",
+        )

@@ -51,10 +51,13 @@ class RelativeAttention(nn.Module):
 
     Offsets between frames are clipped at ±max_relative, so any length works. With `reach` a frame
     attends only to that many frames on each side: then a window of a long clip gives exactly what
-    the whole would, as soon as its margin covers the stack's reach.
+    the whole would, as soon as its margin covers the stack's reach. Without `relative` the offsets
+    are not heard (PSE's ablation): the tables are one row that stands for all of them.
     """
 
-    def __init__(self, width: int, heads: int, reach: int, max_relative: int) -> None:
+    def __init__(
+        self, width: int, heads: int, reach: int, max_relative: int, *, relative: bool = True
+    ) -> None:
         super().__init__()
         if width % heads:
             raise IdiolectError(
@@ -64,7 +67,7 @@ class RelativeAttention(nn.Module):
             )
         self.heads = heads
         self.reach = reach
-        self.clip = min(max_relative, reach) if reach else max_relative
+        self.clip = (min(max_relative, reach) if reach else max_relative) if relative else 0
         size = width // heads
         self.project = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -125,7 +128,9 @@ class AdaptiveBlock(nn.Module):
     def __init__(self, config: BlockConfig, condition: int) -> None:
         super().__init__()
         width, kernel = config.width, config.kernel
-        self.attention = RelativeAttention(width, config.heads, config.reach, config.max_relative)
+        self.attention = RelativeAttention(
+            width, config.heads, config.reach, config.max_relative, relative=config.relative
+        )
         self.attention_norm = StyleAdaptiveNorm(width, condition)
         self.widen = nn.Conv1d(width, config.hidden, kernel, padding=kernel // 2)
         self.narrow = nn.Conv1d(config.hidden, width, 1)
@@ -152,6 +157,8 @@ class AdaptiveStack(nn.Module):
     @property
     def reach(self) -> int | None:
         """Frames on each side that one output frame depends on; None when it is all of them."""
+        if not self.config.blocks:
+            return 0
         if not self.config.reach:
             return None
         return self.config.blocks * (self.config.reach + self.config.kernel // 2)
