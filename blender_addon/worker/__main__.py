@@ -80,6 +80,7 @@ class Worker:
             "load": self.load,
             "encode_style": self.encode_style,
             "animate": self.animate,
+            "probe": self.probe,
             "face": self.face,
         }
         if job.method not in methods:
@@ -132,7 +133,7 @@ class Worker:
         return {"style_id": self._style_of(animator, _path(job, "reference"))}
 
     def animate(self, job: Job) -> dict[str, Any]:
-        """Speech to motion, written to ``output``."""
+        """Speech to motion, written to ``output``, and to ``copies`` in other formats."""
         from core.motion_files import save_motion
 
         started = time.monotonic()
@@ -154,6 +155,8 @@ class Worker:
             cancelled=job.cancelled,
         )
         save_motion(clip, output)
+        for copy in job.params.get("copies") or ():
+            save_motion(clip, Path(copy))
         return {
             "output": str(output),
             "frames": len(clip.weights),
@@ -161,6 +164,13 @@ class Worker:
             "duration_s": clip.duration_s,
             "seconds": round(time.monotonic() - started, 4),
         }
+
+    def probe(self, job: Job) -> dict[str, Any]:
+        """Whether a speech file can be animated: read to its end, in blocks."""
+        from core.audio import SAMPLE_RATE_HZ, stream_speech
+
+        samples = sum(len(block) for block in stream_speech(_path(job, "speech"), 10.0))
+        return {"duration_s": samples / SAMPLE_RATE_HZ}
 
     def face(self, job: Job) -> dict[str, Any]:
         """Faces for Blender: the built-in head, a FLAME file's, or speech keys for such a mesh."""

@@ -1,0 +1,165 @@
+"""The scene in which a line is spoken: opened or made, its actor found, its picture prepared."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import bpy
+
+from .. import animation, job, making, preferences, properties, reference, stage
+from .console import Progress, quiet_blender
+from .lines import HEAD, Line, bad
+
+DEFAULT_FPS = 30.0
+DEFAULT_SIZE = (480, 540)
+
+
+class Scenes:
+    """Opens the scene of each line, fresh. Heads are made once, and kept in a folder of ours."""
+
+    def __init__(self, settings: preferences.Settings, folder: Path) -> None:
+        """Prepare.
+
+        Args:
+            settings: which worker makes heads.
+            folder: for the .blend files of heads that were made.
+        """
+        self._settings = settings
+        self._folder = folder
+        self._made: dict[tuple[object, ...], tuple[Path, str]] = {}
+        self._pristine: tuple[object, ...] | None = None
+        self._actor_name = ""
+
+    def open(
+        self, line: Line, progress: Progress, *, pristine: bool = False
+    ) -> tuple[bpy.types.Scene, bpy.types.Object]:
+        """Open a line's scene, nothing spoken yet.
+
+        Args:
+            line: whose scene.
+            progress: told when a head is made.
+            pristine: the scene will only be looked at, so it need not be opened again for the
+                next line that wants the same.
+
+        Raises:
+            WorkerError: there is no such scene, or nobody in it who could speak.
+        """
+        makes_head = line.flame or not (line.blend or line.character) or line.character == HEAD
+        key = (line.blend, line.flame, line.character)
+        if self._pristine == (*key, line.fps, line.camera):
+            self._pristine = self._pristine if pristine else None
+            return _scene(), _scene().objects[self._actor_name]
+        self._pristine = None
+        if key in self._made:
+            path, name = self._made[key]
+            _open(path)
+            actor = _scene().objects[name]
+        else:
+            _open(line.blend)
+            actor = self._actor(line, progress)
+            if makes_head:
+                path = self._folder / f"head-{len(self._made)}.blend"
+                with quiet_blender():
+                    bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True)
+                self._made[key] = path, actor.name
+        scene = _scene()
+        if line.fps or not line.blend:
+            _set_fps(scene, line.fps or DEFAULT_FPS)
+        if line.camera:
+            camera = scene.objects.get(line.camera)
+            if camera is None or camera.type != "CAMERA":
+                names = ", ".join(one.name for one in scene.objects if one.type == "CAMERA")
+                raise bad(f"There is no camera “{line.camera}”.", f"There are: {names or 'none'}.")
+            scene.camera = camera
+        if pristine:
+            self._pristine, self._actor_name = (*key, line.fps, line.camera), actor.name
+        return scene, actor
+
+    def _actor(self, line: Line, progress: Progress) -> bpy.types.Object:
+        """Who speaks: the named object, an imported or built-in head, or the only one who can."""
+        scene = _scene()
+        into, worker = job.DataRef.to(scene, "scenes"), self._settings.worker()
+        if line.flame:
+            steps = making.flame(worker, into, str(line.flame), "", shape_keys=False)
+            job.Job("importing FLAME", steps).run(lambda running: progress(running.describe()))
+            return properties.of_scene(scene).character
+        wanted = line.character or ("" if line.blend else HEAD)
+        if wanted and wanted in scene.objects:
+            return scene.objects[wanted]
+        if wanted.lower() == HEAD:
+            steps = making.head(worker, into, "Head")
+            job.Job("making the head", steps).run(lambda running: progress(running.describe()))
+            return properties.of_scene(scene).character
+        able = [one for one in scene.objects if not animation.why_not(one)]
+        names = ", ".join(one.name for one in able)
+        if wanted:
+            known = names or "none in this file can speak"
+            raise bad(f"There is no object “{wanted}”.", f"Name one that can speak: {known}.")
+        if len(able) != 1:
+            raise bad(
+                f"{len(able)} objects of the file can speak{f' ({names})' if names else ''}.",
+                f"Name one with --character, or use --character {HEAD}.",
+            )
+        return able[0]
+
+
+def manner(line: Line, scene: bpy.types.Scene, actor: bpy.types.Object) -> reference.Reference:
+    """Whose manner: what the line names, else what the character's own settings say."""
+    if line.reference:
+        return reference.from_file(str(line.reference))
+    if line.action:
+        action = bpy.data.actions.get(line.action)
+        if action is None:
+            raise bad(f"There is no Action “{line.action}” in the file.", "Check its name.")
+        return reference.from_action(action, animation.frame_rate(scene))
+    if line.style:
+        return reference.Reference(style=line.style)
+    return reference.as_reference(properties.of(actor), scene, animation.frame_rate(scene))
+
+
+def second_manner(line: Line, folder: Path) -> dict[str, str] | None:
+    """What the worker takes as the second manner; None for the model's usual one."""
+    if line.reference_b:
+        return reference.from_file(str(line.reference_b)).as_params(folder)
+    return {"name": line.style_b} if line.style_b else None
+
+
+def prepare_picture(
+    scene: bpy.types.Scene, actor: bpy.types.Object, line: Line, options: argparse.Namespace
+) -> None:
+    """Camera and light where the file has none; renderer and size as asked."""
+    staged = scene.camera is None and bool(line.render or line.stills or not line.blend)
+    if staged:
+        stage.build(scene, actor)
+    if options.engine or options.samples or staged:
+        stage.set_engine(scene, options.engine or "cycles", options.samples)
+    if options.width or options.height or staged:
+        width, height = DEFAULT_SIZE if staged else (0, 0)
+        scene.render.resolution_x = options.width or width or scene.render.resolution_x
+        scene.render.resolution_y = options.height or height or scene.render.resolution_y
+        scene.render.resolution_percentage = 100
+
+
+def _scene() -> bpy.types.Scene:
+    """The scene of the file that is open; outside a window there always is one."""
+    scene = bpy.context.scene
+    assert scene is not None
+    return scene
+
+
+def _open(path: Path | None) -> None:
+    with quiet_blender():
+        if path is None:
+            bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+        elif path.is_file():
+            bpy.ops.wm.open_mainfile(filepath=str(path))
+        else:
+            raise bad(f"There is no file {path}.", "Check the path.")
+
+
+def _set_fps(scene: bpy.types.Scene, fps: float) -> None:
+    """29.97 becomes 30 with a base of 1.001."""
+    whole = max(1, round(fps))
+    scene.render.fps = whole
+    scene.render.fps_base = whole / fps
