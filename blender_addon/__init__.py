@@ -12,6 +12,7 @@ from types import ModuleType
 import bpy
 
 from . import environment_operators, installs, job, operators, panel, preferences, properties
+from .batches import command
 from .worker.client import close_client
 
 # For installs of the old kind. The version stands in blender_manifest.toml, and nowhere else.
@@ -38,7 +39,7 @@ def register() -> None:
     if installs.other_running(__package__):
         parts = [preferences]
     else:
-        parts = [preferences, properties, environment_operators, operators, panel]
+        parts = [preferences, properties, environment_operators, operators, panel, command]
     for part in parts:
         part.register()
         _registered.append(part)

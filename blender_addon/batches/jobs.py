@@ -20,7 +20,7 @@ from typing import Any
 
 import bpy
 
-from .. import animation, models, preferences
+from .. import animation, applying, models, preferences
 from ..worker import protocol
 from ..worker.client import WorkerClient, close_client, get_client
 from ..worker.life import Call
@@ -303,7 +303,7 @@ class _Batch:
             manner = scenes.manner(line, scene, actor)
             task = animation.plan(scene, actor, str(line.speech), line.start, manner)
             motion = read_motion(item.params["output"])
-            details = [*animation.apply(task, motion), *answer.get("warnings", ())]
+            details = [*applying.apply(task, motion), *answer.get("warnings", ())]
             first, last = line.start, line.start + len(motion.weights) - 1
             if not line.blend:
                 scene.frame_start, scene.frame_end = first, last

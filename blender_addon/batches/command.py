@@ -1,0 +1,22 @@
+"""The batch as a command of Blender's own: `blender --command idiolect SPEECH… --out DIR`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+
+from . import jobs
+
+_registered: list[Any] = []
+
+
+def register() -> None:
+    """Add the command; Blender lists it with ``blender --command help``."""
+    _registered.append(bpy.utils.register_cli_command("idiolect", jobs.main))
+
+
+def unregister() -> None:
+    """Take it away again."""
+    while _registered:
+        bpy.utils.unregister_cli_command(_registered.pop())
