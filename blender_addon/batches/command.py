@@ -13,7 +13,8 @@ _registered: list[Any] = []
 
 def register() -> None:
     """Add the command; Blender lists it with ``blender --command help``."""
-    _registered.append(bpy.utils.register_cli_command("idiolect", jobs.main))
+    utils: Any = bpy.utils  # stubs disagree about what it returns
+    _registered.append(utils.register_cli_command("idiolect", jobs.main))
 
 
 def unregister() -> None:

@@ -149,7 +149,8 @@ def why_not(formats: tuple[str, ...]) -> str:
 
 def _enabled(module: str) -> bool:
     addon_utils.enable(module)
-    return addon_utils.check(module)[1]
+    known: Any = addon_utils.check
+    return bool(known(module)[1])
 
 
 def not_written(error: OSError | RuntimeError, folder: Path) -> WorkerError:
