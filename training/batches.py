@@ -60,7 +60,7 @@ class CorpusBatches:
         self.corpus, self.features = corpus, features
         self.model, self.data, self.seed = model, data, seed
         self._by_identity = {split: _group(corpus, split) for split in ("train", "valid")}
-        names = sorted(self._by_identity["train"])
+        names = training_people(corpus)
         if not names:
             raise IdiolectError(
                 f"nobody in the training split of {corpus.folder} has two clips",
@@ -170,6 +170,13 @@ class CorpusBatches:
             reference_emotion=_pad(columns["reference_emotion"], fill=np.nan) if known else None,
             before=torch.from_numpy(np.stack(columns["before"])),
         )
+
+
+def training_people(corpus: Corpus) -> list[str]:
+    """Who is learnt from, in the order of their indices: those with two clips in the training
+    split.
+    """
+    return sorted(_group(corpus, "train"))
 
 
 def _main_emotion(corpus: Corpus, clip: int) -> int:

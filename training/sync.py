@@ -109,7 +109,8 @@ class SyncJudge(nn.Module):
                 apart = torch.arange(frames)[:, None] - torch.arange(frames)[None]
                 wanted = torch.softmax(-0.5 * apart.square().float() / 1.5, dim=1)
                 both = (scores, scores.transpose(1, 2))
-                return sum(-(wanted * s.log_softmax(-1)).sum(-1).mean() for s in both) / 2
+                lost = [-(wanted * score.log_softmax(-1)).sum(-1).mean() for score in both]
+                return torch.stack(lost).mean()
 
             learn(judge, loss, steps, "sync judge", progress)
         judge.measured = judge._check(corpus)

@@ -21,7 +21,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,13 @@ from core.model.config import ModelConfig, dump_toml, from_dict, load_toml, to_d
 from core.model.model import IdiolectModel
 from core.model.speech import SpeechBackbone
 from training.backbone import load_backbone as read_backbone
-from training.batches import CorpusBatches, DataConfig
+from training.batches import CorpusBatches, DataConfig, training_people
 from training.corpus import Corpus
 from training.face_measures import face_measures
 from training.features import corpus_features
+from training.judges import Standardise, train_clips
 from training.monitor import Monitor, ValidationMeasures
+from training.ready_styles import ready_styles
 from training.surfaces import surface_for
 
 log = logging.getLogger(__name__)
@@ -116,6 +118,7 @@ def _train(
     progress: Callable[[str, int, int], None] | None,
 ) -> Path:
     corpus = Corpus(corpus_folder)
+    config = fitted(config, corpus)
     backbone, backbone_config = load_backbone(config)
     trainer = make_trainer(config, corpus, backbone, workers, progress)
     resolved = to_dict(config)
@@ -141,7 +144,12 @@ def _train(
         monitor.validation(trainer.step, measures)
         measured |= measures.summary()
         facts = {"name": config.name, "steps": trainer.step, "validation": measured}
-        save_model(model_path, trainer.average, config.model, backbone, backbone_config, facts)
+        with trainer.averaged():
+            styles = ready_styles(trainer.model, corpus, training_people(corpus))
+        save_model(
+            model_path, trainer.average, config.model, backbone, backbone_config, facts,
+            styles=styles,
+        )  # fmt: skip
         line = "  ".join(f"{name} {value:.4g}" for name, value in measured.items())
         log.info("saved at step %d; validation: %s", trainer.step, line)
         workers.wait()
@@ -155,6 +163,14 @@ def _train(
     finally:
         monitor.close()
     return model_path
+
+
+def fitted(config: TrainConfig, corpus: Corpus) -> TrainConfig:
+    """The configuration with what only the corpus knows: whom fixed styles are for."""
+    if config.model.style.kind != "identity":
+        return config
+    style = replace(config.model.style, identities=len(training_people(corpus)))
+    return replace(config, model=replace(config.model, style=style))
 
 
 def make_trainer(
@@ -188,6 +204,10 @@ def make_trainer(
         features = corpus_features(corpus, backbone)
     torch.manual_seed(config.seed)
     model = IdiolectModel(config.model, track_sizes(backbone, config.model.speech))
+    if config.model.motion.normalise:
+        measured = Standardise(len(corpus.channels))
+        measured.measure(corpus, train_clips(corpus))
+        model.set_motion_statistics(measured.mean, measured.spread)
     if config.initial_weights:
         start = load_checkpoint(Path(config.initial_weights))
         load_weights(model, start.part("model"), start.path)

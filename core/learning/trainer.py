@@ -21,6 +21,7 @@ from core.learning.batch import Batch, BatchSource, to_device
 from core.learning.optim import OptimConfig
 from core.learning.sides import Side, Term
 from core.learning.workers import Workers
+from core.model.model import IdiolectModel
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: IdiolectModel,
         sides: Sequence[Side],
         source: BatchSource,
         optim: OptimConfig,

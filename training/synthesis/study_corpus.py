@@ -124,11 +124,11 @@ def make_study(shards: list[Shard], out: Path, plan: StudyPlan) -> None:
             pieces[piece.split].append(_shortened(piece))
     takes = list(takes_of(plan))
     styles: dict[str, SpeakingStyle] = {}
-    queues = {"train": iter(()), "valid": iter(())}
+    queues: dict[str, list[Piece]] = {"train": [], "valid": []}
     with CorpusWriter(out, ARKIT_CHANNELS, plan.fps, "arkit") as writer:
         for index, take in enumerate(tqdm(takes, desc="performances", mininterval=2.0)):
             source = "train" if take.split == "train" else "valid"
-            if (piece := next(queues[source], None)) is None:
+            if not queues[source]:
                 if not pieces[source]:
                     raise IdiolectError(
                         f"the speech has no clips in its split {source}",
@@ -137,8 +137,8 @@ def make_study(shards: list[Shard], out: Path, plan: StudyPlan) -> None:
                         setting="--speech",
                     )
                 order = rng.permutation(len(pieces[source]))
-                queues[source] = iter([pieces[source][int(i)] for i in order])
-                piece = next(queues[source])
+                queues[source] = [pieces[source][int(i)] for i in order]
+            piece = queues[source].pop(0)
             if take.person not in styles:
                 styles[take.person] = sample_style(rng)
             _perform(writer, piece, take, styles[take.person], plan, index)
