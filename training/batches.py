@@ -132,7 +132,7 @@ class CorpusBatches:
             "emotion": self.corpus.clip_intensities(target)[window],
             "reference": example,
             "reference_emotion": example_emotion,
-            "identity": np.array(self._identity_index.get(identity, 0)),
+            "identity": np.array(self._identity_index.get(identity, -1)),
             "traits": self._traits.get(identity, np.zeros(self.traits, np.float32)),
         }
 

@@ -22,7 +22,7 @@ class Batch(NamedTuple):
         silent: (B, T) bool, True where nobody speaks.
         reference: (B, R, C) motion of another clip of the same identity, at the style's frame rate.
         reference_lengths: (B,) real reference frames.
-        identities: (B,) identity indices.
+        identities: (B,) identity indices, −1 for people who are not in the training split.
         emotion: (B, T, 8) intensities, NaN in frames whose emotion is not known, or None where
             the corpus knows none.
         traits: (B, K) standardised traits of each identity's manner, or None if unknown.

@@ -1,23 +1,44 @@
-"""What the model is taught: its side of the training, with the classifiers that read its codes."""
+"""What the model is taught: the sides of a training, with the classifiers that read its codes.
+
+Mimic's whole loss is its equation 10; PSE adds velocity, durations and discriminators. Every term
+has a weight (`core.learning.losses.LossWeights`), and one of weight 0 is not computed.
+
+Shapes: B batch, T motion frames, R reference frames, C motion channels, D features.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from core.emotions import EMOTIONS
+from core.errors import IdiolectError
 from core.learning import losses
-from core.learning.adversaries import InverseClassifier, reversal_ramp
+from core.learning.adversaries import (
+    InverseClassifier,
+    StyleDiscriminator,
+    SyncDiscriminator,
+    reversal_ramp,
+    shifted_in_time,
+)
 from core.learning.batch import Batch
 from core.learning.losses import LossWeights
 from core.learning.optim import OptimConfig, risen_and_falling
 from core.learning.sides import Side, Term
-from core.model.layers import length_mask
+from core.model.decoder import Past
+from core.model.layers import length_mask, masked_mean
 from core.model.model import IdiolectModel
+from core.model.style import IdentityStyles
+
+FIRST_TEMPERATURE = 0.07
+COLDEST = 0.01
+"""The contrastive loss' temperature: where it begins, and how low it may be learnt."""
+OUT_OF_SYNC_S = 0.2
+"""Speech and lips further apart than this are plainly out of sync."""
 
 
 @dataclass(frozen=True)
@@ -25,45 +46,93 @@ class FaceMeasures:
     """What the losses need to know of the face that the motion drives.
 
     Attributes:
-        channel_weights: (C,) importance of each channel.
-        mouth: (C,) bool, True for channels of mouth and jaw.
+        channel_weights: (C,) importance of each channel, or of each coordinate of `surface`.
+        mouth: bool, alike: True for those of mouth and jaw.
         lip_matrix: (L, C) millimetres that each channel opens each lip pair.
         lip_rest: (L,) millimetres between the pairs on the neutral face.
+        surface: Motion (B, T, C) to what is compared, where that is not the motion itself: FLAME's
+            vertices (B, T, 3V), metres.
+        unit: Differences are told in this: 1 for ARKit weights, which go from 0 to 1.
+        variance: Of what is compared, over the training corpus.
     """
 
     channel_weights: Tensor
     mouth: Tensor
     lip_matrix: Tensor
     lip_rest: Tensor
+    surface: Callable[[Tensor], Tensor] | None = None
+    unit: float = 1.0
+    variance: float = 1.0
 
     def to(self, device: torch.device) -> FaceMeasures:
         """The same on a device."""
-        return FaceMeasures(*(getattr(self, field.name).to(device) for field in fields(self)))
+        moved = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            movable = isinstance(value, Tensor | nn.Module)
+            moved[field.name] = value.to(device) if movable else value
+        return FaceMeasures(**moved)
 
 
-class StyleReaders(nn.Module):
-    """What is read from a style code while training, so that the code holds it."""
+class Readers(nn.Module):
+    """What is read from codes while training, so that they hold it, or hide it."""
 
-    def __init__(self, code: int, identities: int, traits: int) -> None:
+    def __init__(self, model: IdiolectModel, identities: int, traits: int) -> None:
         super().__init__()
-        self.identity = nn.Linear(code, identities)
-        self.traits = nn.Linear(code, traits) if traits else None
-        self.emotion = InverseClassifier(code, len(EMOTIONS))
+        style, content = model.config.style.code, model.config.content.code
+        self.identity = nn.Linear(style, identities)
+        self.traits = nn.Linear(style, traits) if traits else None
+        self.emotion = InverseClassifier(style, len(EMOTIONS))
+        self.content_identity = InverseClassifier(content, identities) if content else None
+        self.log_temperature = nn.Parameter(torch.tensor(FIRST_TEMPERATURE).log())
+
+    @property
+    def temperature(self) -> Tensor:
+        """The contrastive loss' temperature."""
+        return self.log_temperature.exp().clamp_min(COLDEST)
+
+
+class Critics(nn.Module):
+    """The discriminators."""
+
+    def __init__(self, model: IdiolectModel, identities: int, weights: LossWeights) -> None:
+        super().__init__()
+        channels = model.config.motion.channels
+        speech = model.config.speech.encoder.width
+        has_style, has_sync = weights.style_adversary > 0.0, weights.sync_adversary > 0.0
+        self.style = StyleDiscriminator(channels, identities) if has_style else None
+        self.sync = SyncDiscriminator(channels, speech) if has_sync else None
+
+
+class Swapped(NamedTuple):
+    """Motion of speech in another's style, detached, for the discriminators.
+
+    Attributes:
+        motion: (B, T, C).
+        speech: (B, T, D) features that know no style.
+        identities: (B,) whose style it is.
+    """
+
+    motion: Tensor
+    speech: Tensor
+    identities: Tensor
 
 
 class ModelSide(Side):
-    """The model, and what reads its style codes."""
+    """The model, and what reads its codes."""
 
     def __init__(
         self,
         model: IdiolectModel,
-        readers: StyleReaders,
+        readers: Readers,
+        critics: Critics | None,
         face: FaceMeasures,
         optim: OptimConfig,
         weights: LossWeights,
     ) -> None:
         super().__init__("model", {"model": model, "readers": readers}, optim)
-        self.model, self.readers, self.face, self.weights = model, readers, face, weights
+        self.model, self.readers, self.critics = model, readers, critics
+        self.face, self.weights = face, weights
 
     def rate(self, step: int) -> float:
         """See `Side.rate`."""
@@ -71,82 +140,262 @@ class ModelSide(Side):
 
     def terms(self, batch: Batch, step: int, shared: dict[str, Any]) -> dict[str, Term]:
         """See `Side.terms`."""
+        weights, model = self.weights, self.model
+        style = self._style(batch).float()  # (B, d_s)
+        terms = self._style_terms(style, batch, step)
+        if terms and model.training and step < self.optim.style_first:
+            return terms
+        mask = length_mask(batch.motion_lengths, batch.motion.shape[1])
+        condition = model.condition(len(style), style[:, None], batch.emotion)
+        heard = model.hear(batch.tracks, batch.speech_lengths, condition, mask, self._phones(batch))
+        past = self._past(batch, step)
+        predicted = model.decode(heard.features, condition, mask, past).float()
+        terms |= self._motion_terms(predicted, batch, mask)
+        if heard.phones is not None:
+            scores, log_durations, runs = heard.phones
+            if weights.phones > 0.0 and scores is not None and batch.phones is not None:
+                loss = losses.phone_loss(scores.float(), batch.phones)
+                terms["phones"] = Term(loss, weights.phones)
+            if weights.durations > 0.0 and log_durations is not None:
+                loss = losses.duration_loss(log_durations.float(), runs.durations)
+                terms["durations"] = Term(loss, weights.durations)
+        if weights.uses_content:
+            content = model.encode_content(batch.motion, mask)
+            terms |= self._content_terms(content, heard.free, batch, mask, step)
+            if weights.content_branch > 0.0:
+                decoded = model.decode(content, condition, mask, past).float()
+                terms |= self._branch_terms(decoded, batch, mask)
+            if weights.swaps_content:
+                terms |= self._cycle_terms(content, style, batch, mask)
+        if self.critics is not None and step >= self.adversaries_from:
+            terms |= self._adversarial_terms(style, batch, mask, shared)
+        return terms
+
+    @property
+    def adversaries_from(self) -> int:
+        """First step of the discriminators."""
+        return int(self.weights.adversaries_from * self.optim.steps)
+
+    def _style(self, batch: Batch) -> Tensor:
+        if isinstance(self.model.style_encoder, IdentityStyles):
+            return self.model.style_encoder(batch.identities)
+        mask = length_mask(batch.reference_lengths, batch.reference.shape[1])
+        return self.model.encode_style(batch.reference, mask)
+
+    def _phones(self, batch: Batch) -> Tensor | None:
+        """Known phones, where they are wanted: in half of the steps what the backbone heard must do
+        instead, since that is what there will be.
+        """
+        heard = self.model.config.speech.posteriors
+        if not self.model.training or self.model.phone_model is None:
+            return None
+        return None if heard and torch.rand(()) < 0.5 else batch.phones
+
+    def _past(self, batch: Batch, step: int) -> Past | None:
+        """What a decoder that looks back learns from; in validation it rolls out."""
+        if not self.model.decoder.looks_back:
+            return None
+        start = torch.zeros_like(batch.motion[:, 0]) if batch.before is None else batch.before
+        if not self.model.training:
+            return Past(start)
+        settings = self.model.config.autoregressive
+        risen = step / max(1.0, settings.rollout_until * self.optim.steps)
+        return Past(start, batch.motion, settings.rollout * min(1.0, risen))
+
+    def _style_terms(self, style: Tensor, batch: Batch, step: int) -> dict[str, Term]:
+        """Terms that need the style code (B, d_s) and the reference alone."""
+        weights, readers = self.weights, self.readers
+        terms: dict[str, Term] = {}
+        if weights.identity > 0.0:
+            loss = losses.identity_loss(readers.identity(style), batch.identities)
+            terms["identity"] = Term(loss, weights.identity)
+        if weights.traits > 0.0 and batch.traits is not None and readers.traits is not None:
+            loss = losses.traits_loss(readers.traits(style), batch.traits)
+            terms["traits"] = Term(loss, weights.traits)
+        emotion = batch.reference_emotion
+        if emotion is None:
+            return terms
+        if weights.emotion_adversary > 0.0:
+            scores = readers.emotion(style, reversal_ramp(step / self.optim.steps))
+            loss = losses.emotion_loss(scores, losses.mean_emotion(emotion))
+            terms["emotion_adversary"] = Term(loss, weights.emotion_adversary)
+        if weights.emotion_reading > 0.0 and self.model.emotion_encoder is not None:
+            mask = length_mask(batch.reference_lengths, batch.reference.shape[1])
+            loss = losses.emotion_loss(self.model.read_emotion(batch.reference, mask), emotion)
+            terms["emotion_reading"] = Term(loss, weights.emotion_reading)
+        return terms
+
+    def _motion_terms(self, predicted: Tensor, batch: Batch, mask: Tensor) -> dict[str, Term]:
+        """How far predicted motion (B, T, C) is from the true one."""
         face, weights = self.face, self.weights
-        reference_mask = length_mask(batch.reference_lengths, batch.reference.shape[1])
-        frames = batch.motion.shape[1]
-        style = self.model.encode_style(batch.reference, reference_mask).float()  # (B, d_s)
-        makers = self._style_terms(style, batch, step)
-        if makers and self.model.training and step < self.optim.style_first:
-            return self._weighted(makers)
-        predicted = self.model(
-            batch.tracks,
-            batch.speech_lengths,
-            frames,
-            style=style[:, None],
-            emotion=batch.emotion,
-            motion_lengths=batch.motion_lengths,
-        ).float()
-        mask = length_mask(batch.motion_lengths, frames)
-        makers |= {
-            "reconstruction": lambda: losses.reconstruction_loss(
-                predicted, batch.motion, mask, face.channel_weights
-            ),
-            "velocity": lambda: losses.velocity_loss(
-                predicted, batch.motion, mask, face.channel_weights
-            ),
-            "lips": lambda: losses.lip_loss(
+        terms = self._regression(predicted, batch, mask)
+        if weights.lips > 0.0:
+            loss = losses.lip_loss(
                 predicted,
                 batch.motion,
                 mask,
                 face.lip_matrix,
                 face.lip_rest,
                 weights.closure_sharpness,
-            ),
-            "silence": lambda: losses.silence_loss(predicted, batch.silent, mask, face.mouth),
-        }
-        emotion = batch.reference_emotion
-        if self.model.emotion_encoder is not None and emotion is not None:
-            makers["emotion_reading"] = lambda: losses.emotion_loss(
-                self.model.read_emotion(batch.reference, reference_mask), emotion
             )
-        return self._weighted(makers)
-
-    def predict(self, batch: Batch) -> Tensor:
-        """See `Side.predict`."""
-        reference_mask = length_mask(batch.reference_lengths, batch.reference.shape[1])
-        style = self.model.encode_style(batch.reference, reference_mask)
-        return self.model(
-            batch.tracks,
-            batch.speech_lengths,
-            batch.motion.shape[1],
-            style=style[:, None],
-            emotion=batch.emotion,
-            motion_lengths=batch.motion_lengths,
-        )
-
-    def _weighted(self, makers: dict[str, Callable[[], Tensor]]) -> dict[str, Term]:
-        """Terms that have a weight."""
-        weighed = {name: (make, getattr(self.weights, name)) for name, make in makers.items()}
-        return {name: Term(make(), w) for name, (make, w) in weighed.items() if w > 0.0}
-
-    def _style_terms(
-        self, style: Tensor, batch: Batch, step: int
-    ) -> dict[str, Callable[[], Tensor]]:
-        """Terms that need the style code (B, d_s) alone and have a weight."""
-        terms: dict[str, Callable[[], Tensor]] = {}
-        if self.weights.identity > 0.0:
-            read = self.readers.identity
-            terms["identity"] = lambda: losses.identity_loss(read(style), batch.identities)
-        traits, read_traits = batch.traits, self.readers.traits
-        if self.weights.traits > 0.0 and traits is not None and read_traits is not None:
-            terms["traits"] = lambda: losses.traits_loss(read_traits(style), traits)
-        emotion = batch.reference_emotion
-        if self.weights.emotion_adversary > 0.0 and emotion is not None:
-            scale = reversal_ramp(step / self.optim.steps)
-            terms["emotion_adversary"] = lambda: losses.emotion_loss(
-                self.readers.emotion(style, scale), losses.mean_emotion(emotion)
-            )
+            terms["lips"] = Term(loss, weights.lips)
+        if weights.silence > 0.0:
+            shown = self._compared(predicted)
+            loss = losses.silence_loss(shown, batch.silent, mask, face.mouth)
+            terms["silence"] = Term(loss, weights.silence)
         return terms
+
+    def _branch_terms(self, decoded: Tensor, batch: Batch, mask: Tensor) -> dict[str, Term]:
+        """The regression of motion decoded from content codes (Mimic, eq. 9)."""
+        share = self.weights.content_branch
+        terms = self._regression(decoded, batch, mask)
+        return {f"content_{n}": Term(value, share * w) for n, (value, w) in terms.items()}
+
+    def _regression(self, predicted: Tensor, batch: Batch, mask: Tensor) -> dict[str, Term]:
+        face, weights = self.face, self.weights
+        shown, true = self._compared(predicted), self._compared(batch.motion)
+        terms: dict[str, Term] = {}
+        if weights.reconstruction > 0.0:
+            loss = losses.reconstruction_loss(shown, true, mask, face.channel_weights)
+            terms["reconstruction"] = Term(loss, weights.reconstruction)
+        if weights.squared_error > 0.0:
+            variance = (weights.variance or face.variance) / face.unit**2
+            loss = losses.squared_loss(shown, true, mask, variance)
+            terms["squared_error"] = Term(loss, weights.squared_error)
+        if weights.velocity > 0.0:
+            loss = losses.velocity_loss(shown, true, mask, face.channel_weights)
+            terms["velocity"] = Term(loss, weights.velocity)
+        return terms
+
+    def _compared(self, motion: Tensor) -> Tensor:
+        """What is compared of motion, in the face's unit."""
+        shown = motion if self.face.surface is None else self.face.surface(motion)
+        return shown / self.face.unit
+
+    def _content_terms(
+        self, content: Tensor, speech: Tensor, batch: Batch, mask: Tensor, step: int
+    ) -> dict[str, Term]:
+        """Terms of content codes (B, T, D) beside the speech features (B, T, D)."""
+        weights, readers = self.weights, self.readers
+        terms: dict[str, Term] = {}
+        if weights.content_identity > 0.0 and readers.content_identity is not None:
+            done = step / self.optim.steps
+            scale, factor = losses.inverse_identity_weight(weights.identity_schedule, done)
+            scores = readers.content_identity(masked_mean(content, mask).float(), scale)
+            loss = losses.identity_loss(scores, batch.identities)
+            terms["content_identity"] = Term(loss, factor * weights.content_identity)
+        if weights.contrastive > 0.0:
+            loss = losses.contrastive_loss(
+                content.float(), speech.float(), mask, readers.temperature
+            )
+            terms["contrastive"] = Term(loss, weights.contrastive)
+        return terms
+
+    def _cycle_terms(
+        self, content: Tensor, style: Tensor, batch: Batch, mask: Tensor
+    ) -> dict[str, Term]:
+        """Motion decoded from content codes and the next clip's style, and both read again."""
+        model, weights = self.model, self.weights
+        swapped = style.roll(1, 0)
+        condition = model.condition(len(style), swapped[:, None], batch.emotion, drop=False)
+        motion = model.decode(content, condition, mask, self._own_past(batch)).float()
+        terms: dict[str, Term] = {}
+        if weights.style_cycle > 0.0:
+            example, lengths = resampled(
+                motion, batch.motion_lengths, model.config.motion.fps, model.config.style.fps
+            )
+            found = model.encode_style(example, length_mask(lengths, example.shape[1]))
+            loss = losses.style_cycle_loss(swapped, found.float())
+            terms["style_cycle"] = Term(loss, weights.style_cycle)
+        if weights.content_cycle > 0.0:
+            found = model.encode_content(motion, mask)
+            loss = losses.contrastive_loss(
+                content.float(), found.float(), mask, self.readers.temperature
+            )
+            terms["content_cycle"] = Term(loss, weights.content_cycle)
+        return terms
+
+    def _own_past(self, batch: Batch) -> Past | None:
+        """For motion of which there is no true past, since nobody has moved so: the model's own."""
+        past = self._past(batch, self.optim.steps)
+        return past if past is None else past._replace(own_share=1.0)
+
+    def _adversarial_terms(
+        self, style: Tensor, batch: Batch, mask: Tensor, shared: dict[str, Any]
+    ) -> dict[str, Term]:
+        """What the discriminators say of the speech in the next clip's style."""
+        model, weights, critics = self.model, self.weights, self.critics
+        if critics is None:
+            return {}
+        condition = model.condition(
+            len(style), style.roll(1, 0)[:, None], batch.emotion, drop=False
+        )
+        heard = model.hear(batch.tracks, batch.speech_lengths, condition, mask, self._phones(batch))
+        motion = model.decode(heard.features, condition, mask, self._own_past(batch)).float()
+        identities = batch.identities.roll(1, 0)
+        speech = heard.free.detach().float()
+        shared["swapped"] = Swapped(motion.detach(), speech, identities)
+        shown = model.normalised(motion)
+        terms: dict[str, Term] = {}
+        if critics.style is not None:
+            loss = losses.adversarial_loss(critics.style(shown, mask, identities))
+            terms["style_adversary"] = Term(loss, weights.style_adversary)
+        if critics.sync is not None:
+            loss = losses.adversarial_loss(critics.sync(shown, speech, mask))
+            terms["sync_adversary"] = Term(loss, weights.sync_adversary)
+        return terms
+
+
+class CriticsSide(Side):
+    """The discriminators, which learn to tell real motion from the model's (LSGAN)."""
+
+    def __init__(self, model_side: ModelSide, critics: Critics) -> None:
+        super().__init__(
+            "critics", {"critics": critics}, model_side.optim, model_side.adversaries_from
+        )
+        self.model, self.critics = model_side.model, critics
+        self.learning_rate = model_side.weights.adversary_rate
+        self.betas = (0.9, 0.98)
+        self.weight_decay = 0.0
+
+    def rate(self, step: int) -> float:
+        """See `Side.rate`."""
+        return self.learning_rate
+
+    def terms(self, batch: Batch, step: int, shared: dict[str, Any]) -> dict[str, Term]:
+        """See `Side.terms`."""
+        swapped: Swapped = shared["swapped"]
+        mask = length_mask(batch.motion_lengths, batch.motion.shape[1])
+        real, fake = self.model.normalised(batch.motion), self.model.normalised(swapped.motion)
+        terms: dict[str, Term] = {}
+        if self.critics.style is not None:
+            critic = self.critics.style
+            says = critic(real, mask, batch.identities)
+            loss = losses.critic_loss(says, [critic(fake, mask, swapped.identities)])
+            terms["style_critic"] = Term(loss, 1.0)
+        if self.critics.sync is not None:
+            least = round(OUT_OF_SYNC_S * self.model.config.motion.fps)
+            late = shifted_in_time(real, batch.motion_lengths, least)
+            says, of_fake, of_late = (
+                self.critics.sync(motion, swapped.speech, mask) for motion in (real, fake, late)
+            )
+            terms["sync_critic"] = Term(losses.critic_loss(says, [of_fake, of_late]), 1.0)
+        return terms
+
+
+def resampled(
+    motion: Tensor, lengths: Tensor, fps: float, wanted_fps: float
+) -> tuple[Tensor, Tensor]:
+    """Motion (B, T, C) at another frame rate, by time, linearly; with its lengths (B,)."""
+    if fps == wanted_fps:
+        return motion, lengths
+    frames = int((motion.shape[1] - 1) * wanted_fps / fps) + 1
+    at = torch.arange(frames, device=motion.device) * (fps / wanted_fps)
+    before = at.floor().long()
+    after = (before + 1).clamp_max(motion.shape[1] - 1)
+    share = (at - before)[:, None]
+    found = ((lengths - 1) * (wanted_fps / fps)).floor().long() + 1
+    return motion[:, before] * (1.0 - share) + motion[:, after] * share, found
 
 
 def sides_for(
@@ -167,6 +416,33 @@ def sides_for(
         face: The face that the motion drives.
         optim: How weights move.
         weights: What counts how much.
+
+    Raises:
+        IdiolectError: A term asks for a part that the model does not have.
     """
-    readers = StyleReaders(model.config.style.code, identities, traits)
-    return [ModelSide(model, readers, face, optim, weights)]
+    _check(model, weights)
+    critics = Critics(model, identities, weights) if weights.has_adversaries else None
+    readers = Readers(model, identities, traits)
+    model_side = ModelSide(model, readers, critics, face, optim, weights)
+    return [model_side] if critics is None else [model_side, CriticsSide(model_side, critics)]
+
+
+def _check(model: IdiolectModel, weights: LossWeights) -> None:
+    parts = model.config.duration
+    by_identity = isinstance(model.style_encoder, IdentityStyles)
+    wanted = {
+        "model.content.code": weights.uses_content and model.content_encoder is None,
+        "model.duration.phone_head": weights.phones > 0.0 and not parts.phone_head,
+        "model.duration.predictor": weights.durations > 0.0 and not parts.predictor,
+        "model.emotion.encoder": weights.emotion_reading > 0.0 and model.emotion_encoder is None,
+        "model.style.kind": weights.style_cycle > 0.0 and by_identity,
+    }
+    for setting, missing in wanted.items():
+        if missing:
+            raise IdiolectError(
+                f"the losses ask for a part that the model does not have: {setting}",
+                hint="Switch the part on, or give the terms that need it the weight 0.",
+                code="config_invalid",
+                setting=setting,
+            )
+    losses.inverse_identity_weight(weights.identity_schedule, 0.0)

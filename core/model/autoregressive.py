@@ -144,7 +144,7 @@ class AutoregressiveDecoder(MotionDecoder):
         x = self.embed(inputs) + self._positions(frames, inputs)
         bias = self._bias(0, frames, inputs.device)
         for layer in self.layers:
-            x, _ = layer(x, layer.hear(speech), condition, bias)
+            x, _ = layer(x, layer.get_submodule("hear")(speech), condition, bias)
         return read_out(x)
 
     def roll_out(
@@ -156,7 +156,7 @@ class AutoregressiveDecoder(MotionDecoder):
     ) -> Tensor:
         """Frame by frame from the one before the first (B, C), keys and values kept: (B, T, C)."""
         frames = speech.shape[1]
-        heard = [layer.hear(speech) for layer in self.layers]
+        heard = [layer.get_submodule("hear")(speech) for layer in self.layers]
         caches: list[Cache | None] = [None] * len(heard)
         positions = self._positions(frames, speech)
         bias = self._bias(0, frames, speech.device)

@@ -30,12 +30,12 @@ class PhoneRuns(NamedTuple):
     Attributes:
         phones: (B, P) indices into `core.phones.PHONES`; 0 in padding.
         durations: (B, P) frames, adding up to each clip's length; 0 in padding.
-        index: (B, T) which phone each frame belongs to; padded frames belong to the last.
+        phone_of_frame: (B, T) which phone each frame belongs to; padded frames belong to the last.
     """
 
     phones: Tensor
     durations: Tensor
-    index: Tensor
+    phone_of_frame: Tensor
 
 
 def phone_runs(labels: Tensor, mask: Tensor) -> PhoneRuns:
@@ -59,7 +59,7 @@ def phone_runs(labels: Tensor, mask: Tensor) -> PhoneRuns:
 
 def pool(features: Tensor, runs: PhoneRuns, mask: Tensor) -> Tensor:
     """Mean of the features (B, T, D) over each phone's frames: (B, P, D)."""
-    index = runs.index[..., None].expand_as(features)
+    index = runs.phone_of_frame[..., None].expand_as(features)
     sums = features.new_zeros(*runs.durations.shape, features.shape[-1])
     sums = sums.scatter_add(1, index, features * mask[..., None])
     return sums / runs.durations.clamp_min(1)[..., None].to(sums.dtype)
@@ -115,9 +115,9 @@ def place_in_phone(runs: PhoneRuns) -> tuple[Tensor, Tensor]:
     Both end at `PLACE_REACH`, so that a window of a long pause tells what the whole would.
     """
     ends = runs.durations.cumsum(1)
-    end = ends.gather(1, runs.index)
-    start = end - runs.durations.gather(1, runs.index)
-    time = torch.arange(runs.index.shape[1], device=ends.device)
+    end = ends.gather(1, runs.phone_of_frame)
+    start = end - runs.durations.gather(1, runs.phone_of_frame)
+    time = torch.arange(runs.phone_of_frame.shape[1], device=ends.device)
     after, before = time - start, end - 1 - time
     return after.clamp(0, PLACE_REACH), before.clamp(0, PLACE_REACH)
 

@@ -44,6 +44,9 @@ class IdiolectModel(nn.Module):
     kept while conditions change.
     """
 
+    motion_mean: Tensor
+    motion_spread: Tensor
+
     def __init__(self, config: ModelConfig, speech_sizes: dict[str, int]) -> None:
         """Build the model.
 
@@ -73,10 +76,11 @@ class IdiolectModel(nn.Module):
             if config.decoder_kind == "parallel"
             else AutoregressiveDecoder(config.autoregressive, motion.channels, width, condition)
         )
-        self.heads = nn.ModuleDict({motion.space: nn.Linear(self.decoder.width, motion.channels)})
-        if self.decoder.looks_back:  # a face at rest, until something is learnt (Mimic)
-            nn.init.zeros_(self.heads[motion.space].weight)
-            nn.init.zeros_(self.heads[motion.space].bias)
+        head = nn.Linear(self.decoder.width, motion.channels)
+        if self.decoder.looks_back:  # one face throughout, until something is learnt (Mimic)
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+        self.heads = nn.ModuleDict({motion.space: head})
         self.content_encoder = (
             ContentEncoder(config.content, motion.channels) if config.content.code else None
         )
@@ -245,11 +249,17 @@ class IdiolectModel(nn.Module):
         head = self.heads[self.config.motion.space]
         return self._in_units(self.decoder(features, condition, mask, head, past))
 
-    def condition(self, batch: int, style: Tensor | None, emotion: Tensor | None) -> Tensor:
-        """Join style and emotion into one condition (B, T or 1, d_s + d_e)."""
+    def condition(
+        self, batch: int, style: Tensor | None, emotion: Tensor | None, *, drop: bool = True
+    ) -> Tensor:
+        """Join style and emotion into one condition (B, T or 1, d_s + d_e).
+
+        In training each is replaced by its null token now and then, unless `drop` is False.
+        """
         if style is None:
             style = self.null_style.expand(batch, 1, -1)
-        style = self._drop(style, self.null_style, self.config.style.null_chance)
+        if drop:
+            style = self._drop(style, self.null_style, self.config.style.null_chance)
         if not self.config.emotion.given:
             return style
         if emotion is None:
@@ -258,7 +268,8 @@ class IdiolectModel(nn.Module):
             embedded = self.emotion_embedding(complete_intensities(emotion))
             known = emotion_known(emotion)[..., None]
             embedded = torch.where(known, embedded, self.null_emotion)
-            embedded = self._drop(embedded, self.null_emotion, self.config.emotion.null_chance)
+            if drop:
+                embedded = self._drop(embedded, self.null_emotion, self.config.emotion.null_chance)
         frames = max(style.shape[1], embedded.shape[1])
         return torch.cat([style.expand(-1, frames, -1), embedded.expand(-1, frames, -1)], dim=-1)
 

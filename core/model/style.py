@@ -65,8 +65,9 @@ class IdentityStyles(nn.Module):
         self.codes = nn.Embedding(config.identities, config.code)
 
     def forward(self, identities: Tensor) -> Tensor:
-        """Codes (B, code) of people (B,), counted as in training."""
-        return self.codes(identities)
+        """Codes (B, code) of people (B,), counted as in training; of −1, a stranger, the mean."""
+        known = self.codes(identities.clamp_min(0))
+        return torch.where(identities[:, None] >= 0, known, self.codes.weight.mean(0))
 
 
 def build_style_encoder(config: StyleConfig, channels: int) -> StyleEncoder | IdentityStyles:
