@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from .actions import HAS_SLOTS
 from .curves import Curve, value_path
+from .nla import MARK
 from .reading import sample_action, shape_key_names
-from .writing import MARK, Keyed, Line, key_curves, lines_of
+from .writing import Keyed, Line, Manner, key_curves, lines_of
 
 __all__ = [
     "HAS_SLOTS",
@@ -21,6 +22,7 @@ __all__ = [
     "Curve",
     "Keyed",
     "Line",
+    "Manner",
     "key_curves",
     "lines_of",
     "sample_action",

@@ -18,22 +18,26 @@ def new(name: str, datablock: bpy.types.ID) -> bpy.types.Action:
     return action
 
 
-def assign(animation: bpy.types.AnimData, action: bpy.types.Action) -> None:
-    """Make an Action of ours, which has one slot, the active one."""
-    animation.action = action
-    if HAS_SLOTS:
-        animation.action_slot = action.slots[0]
+def assign(owner: bpy.types.ID, action: bpy.types.Action | None, slot: bpy.types.ID = None) -> None:
+    """Give an Action to animation data or to an NLA strip; by default with its first slot."""
+    owner.action = action
+    if HAS_SLOTS and action is not None:
+        owner.action_slot = slot or action.slots[0]
 
 
-def active_curves(animation: bpy.types.AnimData) -> list[bpy.types.FCurve]:
-    """The curves by which the active Action moves the data-block that this belongs to."""
-    action = animation.action
-    if action is None:
+def slot_of(owner: bpy.types.ID) -> bpy.types.ID | None:
+    """The slot that animation data or an NLA strip uses, where there are slots."""
+    return owner.action_slot if HAS_SLOTS else None
+
+
+def active_curves(owner: bpy.types.ID) -> list[bpy.types.FCurve]:
+    """The curves by which the Action of animation data, or of an NLA strip, moves a data-block."""
+    if owner.action is None:
         return []
     if not HAS_SLOTS:
-        return list(action.fcurves)
-    slot = animation.action_slot
-    return [curve for bag in _bags(action) if bag.slot == slot for curve in bag.fcurves]
+        return list(owner.action.fcurves)
+    slot = owner.action_slot
+    return [curve for bag in _bags(owner.action) if bag.slot == slot for curve in bag.fcurves]
 
 
 def all_curves(action: bpy.types.Action) -> list[bpy.types.FCurve]:
@@ -43,11 +47,20 @@ def all_curves(action: bpy.types.Action) -> list[bpy.types.FCurve]:
     return [curve for bag in _bags(action) for curve in bag.fcurves]
 
 
-def collection(action: bpy.types.Action) -> bpy.types.ID:
-    """Where an Action of ours, which has one slot, takes new curves."""
+def bag(action: bpy.types.Action, slot: bpy.types.ID | None) -> bpy.types.ID:
+    """What takes new curves and groups: the Action itself, or its channelbag for a slot."""
     if not HAS_SLOTS:
-        return action.fcurves
-    return next(_bags(action)).fcurves
+        return action
+    return next(bag for bag in _bags(action) if bag.slot == slot)
+
+
+def is_foreign(owner: bpy.types.ID) -> bool:
+    """Whether the curves are not to be touched: they move other data-blocks too, or are linked."""
+    if owner.action.library is not None:
+        return True
+    if HAS_SLOTS:
+        return len(owner.action_slot.users()) > 1
+    return owner.action.users - owner.action.use_fake_user > 1
 
 
 def _bags(action: bpy.types.Action) -> Iterator[bpy.types.ID]:

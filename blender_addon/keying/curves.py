@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import bpy
 import numpy as np
 import numpy.typing as npt
+
+MARK = "idiolect"
+"""Custom property of an Action that this add-on made: the lines it holds, and a digest."""
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -65,6 +68,12 @@ class Keys:
         """(N,) when they are."""
         return self.co[:, 0]
 
+    def joined(self, which: int | slice, code: int) -> Keys:
+        """The same keys, some of them joined otherwise to what follows."""
+        interpolation = self.interpolation.copy()
+        interpolation[which] = code
+        return replace(self, interpolation=interpolation)
+
     def only(self, chosen: npt.NDArray[np.bool_]) -> Keys:
         """Some of them."""
         return Keys(*(getattr(self, field.name)[chosen] for field in fields(self)))
@@ -100,8 +109,22 @@ def linear(co: Floats) -> Keys:
     Their handles are automatic: for the artist who changes a key to Bezier later.
     """
     auto = np.full(len(co), _code("handle_left_type", "AUTO_CLAMPED"), np.int32)
-    straight = np.full(len(co), _code("interpolation", "LINEAR"), np.int32)
-    return Keys(co, co.copy(), co.copy(), straight, auto, auto)
+    return Keys(co, co.copy(), co.copy(), np.full(len(co), LINEAR, np.int32), auto, auto)
+
+
+def bezier(co: Floats, slope_in: Floats, slope_out: Floats) -> Keys:
+    """Keys joined by cubics that arrive and leave with these slopes (N,), in value per frame.
+
+    With handles a third of the way to the next key, Blender's Bezier is Hermite's curve.
+    """
+    third = np.diff(co[:, 0]) / 3.0
+    before, after = np.concatenate([third[:1], third]), np.concatenate([third, third[-1:]])
+    left = co - np.stack([before, before * slope_in], axis=1)
+    right = co + np.stack([after, after * slope_out], axis=1)
+    free = np.full(len(co), _code("handle_left_type", "FREE"), np.int32)
+    joints = np.full(len(co), _code("interpolation", "BEZIER"), np.int32)
+    joints[-1] = LINEAR  # to a later line's first key
+    return Keys(co, left.astype(np.float32), right.astype(np.float32), joints, free, free)
 
 
 def read(curve: bpy.types.FCurve) -> Keys:
@@ -148,3 +171,6 @@ def _dtype(field: str) -> type[np.generic]:
 
 def _code(prop: str, identifier: str) -> int:
     return bpy.types.Keyframe.bl_rna.properties[prop].enum_items[identifier].value
+
+
+LINEAR = _code("interpolation", "LINEAR")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import bpy
 import numpy as np
+import numpy.typing as npt
 
-from . import actions, curves, nla
-from .curves import Curve, Keys, Place
-
-MARK = "idiolect"
-"""Custom property of an Action that this add-on made: the lines it holds, and a digest."""
+from .. import reduction
+from . import actions, curves, nla, splicing
+from .curves import MARK, Curve, Floats, Keys, Place
 
 SLIDER_LIMIT = 10.0
 """Blender lets no slider of a shape key go beyond this."""
@@ -36,59 +36,101 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Manner:
+    """How motion is keyed.
+
+    Attributes:
+        on_layer: on an NLA track, below the artist's active Action, which stays where it is; else
+            as the active Action, below which the artist's own moves.
+        bound: how far curves may be off, for the sake of fewer keys; 0: a key at each frame.
+        closures: (T,) frames at which lips must be exact.
+        span: the frames that may change; None: those of the line.
+        fade: over how many frames within ``span`` old and new motion are cross-faded.
+        held: channels whose curves are left as they are.
+    """
+
+    on_layer: bool = False
+    bound: float = 0.0
+    closures: npt.NDArray[np.bool_] | None = None
+    span: tuple[int, int] | None = None
+    fade: int = 0
+    held: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Keyed:
     """What ``key_curves`` did.
 
     Attributes:
         actions: names of the Actions that now hold the motion, one for each data-block.
         kept: names of earlier Actions that it kept: the artist's own, and edited ones of ours.
+        keys: how many keys the motion has.
+        dense: how many it would have with one at each frame.
+        error: how far a curve is off for the sake of fewer keys.
     """
 
     actions: tuple[str, ...]
     kept: tuple[str, ...] = ()
+    keys: int = 0
+    dense: int = 0
+    error: float = 0.0
 
 
-def key_curves(motion: list[Curve], line: Line, name: str) -> Keyed:
+def key_curves(motion: list[Curve], line: Line, name: str, manner: Manner | None = None) -> Keyed:
     """Put motion on the properties of any data-blocks, in an Action of its own for each block.
 
-    An Action that the artist made moves down to an NLA track, unchanged and playing as before;
-    ours lies above it and takes over only the properties that it holds. An Action that this
-    function made is replaced, and other lines in it are carried over; if it was edited since, it
-    is kept too.
+    The artist's Actions stay as they are and play on: as the active one, or below ours, by
+    ``manner``. An Action that this function made is filled anew, and keeps other lines and locked
+    curves; if it was edited since, a copy of it is kept. One that another data-block uses too is
+    left to that one.
 
-    Either everything is done, or an exception leaves all as it was.
+    Everything that could fail happens before anything is changed.
 
     Args:
         motion: what to animate, each with one value for each whole frame from ``line.first`` on.
         line: which speech this is, and where.
         name: name for the Actions.
+        manner: how; by default densely, as the active Action.
     """
+    manner = manner or Manner()
     blocks: dict[bpy.types.ID, list[Curve]] = {}
     for curve in motion:
         blocks.setdefault(curve.datablock, []).append(curve)
-    made: dict[bpy.types.ID, bpy.types.Action] = {}
-    pushed: list[bpy.types.AnimData] = []
+    drafts = []
+    for block, moved in blocks.items():
+        title = name if len(blocks) == 1 else f"{name} – {block.name}"
+        drafts.append(_draft(block, moved, line, title, manner))
+    fresh: list[bpy.types.Action] = []
     try:
-        for block, moved in blocks.items():
-            title = name if len(blocks) == 1 else f"{name} – {block.name}"
-            made[block] = _new_action(block, moved, line, title)
-        for block in blocks:
-            animation = block.animation_data
-            if animation.use_tweak_mode:
-                animation.use_tweak_mode = False
-            if animation.action is not None and MARK not in animation.action:
-                nla.push_down(animation, animation.action)
-                pushed.append(animation)
+        for draft in drafts:
+            if not draft.in_place:
+                fresh.append(actions.new(draft.title, draft.block))
+                _fill(fresh[-1], None, draft)
     except BaseException:
-        for animation in pushed:
-            animation.nla_tracks.remove(animation.nla_tracks[-1])
-        for action in made.values():
+        for action in fresh:
             bpy.data.actions.remove(action)
         raise
     # From here on nothing can fail.
-    kept = [_replace(block, action) for block, action in made.items()]
+    waiting = iter(fresh)
+    made: list[str] = []
+    kept: list[str] = []
+    for draft in drafts:
+        animation = draft.block.animation_data or draft.block.animation_data_create()
+        nla.leave_tweak_mode(animation)
+        if draft.in_place:
+            action, backup = _refill(animation, draft)
+        else:
+            action, backup = next(waiting), ""
+        kept += filter(None, [backup, _place(animation, action, manner.on_layer)])
+        made.append(action.name)
     _widen_sliders(motion)
-    return Keyed(tuple(action.name for action in made.values()), tuple(filter(None, kept)))
+    return Keyed(
+        tuple(made),
+        tuple(kept),
+        sum(len(keys) for draft in drafts for keys in draft.new.values()),
+        sum(draft.dense for draft in drafts),
+        max((draft.error for draft in drafts), default=0.0),
+    )
 
 
 def lines_of(action: bpy.types.Action | None) -> list[Line]:
@@ -98,69 +140,177 @@ def lines_of(action: bpy.types.Action | None) -> list[Line]:
     return [Line(str(s), int(a), int(b)) for s, a, b in json.loads(action[MARK])["lines"]]
 
 
-def _new_action(block: bpy.types.ID, moved: list[Curve], line: Line, name: str) -> bpy.types.Action:
-    """An Action with this motion, and with the other lines of the one that it will replace."""
-    animation = block.animation_data or block.animation_data_create()
-    lines = lines_of(animation.action)
+@dataclass(frozen=True)
+class _Draft:
+    """What a data-block's Action shall hold.
+
+    Attributes:
+        block: whose.
+        title: name for the Action.
+        in_place: whether the Action that is there is filled anew.
+        lines: the speeches that it will hold.
+        new: the keys of this motion.
+        keys: the keys of each curve that changes; none: the curve goes.
+        dense: how many keys the motion would have with one at each frame.
+        error: how far curves are off.
+    """
+
+    block: bpy.types.ID
+    title: str
+    in_place: bool
+    lines: list[Line]
+    new: dict[Place, Keys]
+    keys: dict[Place, Keys]
+    dense: int
+    error: float
+
+
+def _draft(
+    block: bpy.types.ID, moved: list[Curve], line: Line, title: str, manner: Manner
+) -> _Draft:
+    """Work out the keys; nothing is changed yet."""
+    owner = nla.speech_owner(block.animation_data)
+    there = {(c.data_path, c.array_index): c for c in actions.active_curves(owner)} if owner else {}
+    spared = {place for place, curve in there.items() if curve.lock}
+    spared |= {curve.place for curve in moved if curve.channel in manner.held}
+    moved = [curve for curve in moved if curve.place not in spared]
+    lines = lines_of(owner.action) if owner else []
     leaving = [other for other in lines if other.gives_way_to(line)]
-    keys = {curve.place: curves.every_frame(curve.values, line.first) for curve in moved}
-    if lines:
-        keys = _carried_over(_read(animation), [*leaving, line], keys)
-    action = actions.new(name, block)
-    try:
-        where = actions.collection(action)
-        for (path, index), chosen in keys.items():
-            curves.write(where.new(path, index=index), chosen)
-        written = {(c.data_path, c.array_index): curves.read(c) for c in where}
-        staying = [other for other in lines if other not in leaving]
-        action[MARK] = json.dumps(
-            {
-                "lines": [[o.speech, o.first, o.last] for o in [*staying, line]],
-                "digest": curves.digest(written),
-            }
-        )
-    except BaseException:
-        bpy.data.actions.remove(action)
-        raise
-    return action
+    if manner.span is not None:
+        leaving, line = [], next((other for other in lines if other.speech == line.speech), line)
+    new, dense, error = _keys_of(moved, there, line, manner)
+    keys = {}
+    for place, old_curve in there.items():
+        if place in spared:
+            continue
+        old = curves.read(old_curve)
+        if manner.span is None:
+            rest = splicing.without(old, [(o.first, o.last) for o in [*leaving, line]])
+            keys[place] = rest.and_also(new[place]) if place in new else rest
+        elif place in new:
+            keys[place] = splicing.replaced(old, _evaluator(old_curve), new[place])
+    in_place = owner is not None and not actions.is_foreign(owner)
+    if not in_place:
+        # Those that are left alone come along.
+        keys = {place: curves.read(curve) for place, curve in there.items()} | keys
+    return _Draft(
+        block,
+        title,
+        in_place,
+        [*(other for other in lines if other not in [*leaving, line]), line],
+        new,
+        new | keys,
+        dense,
+        error,
+    )
 
 
-def _replace(block: bpy.types.ID, action: bpy.types.Action) -> str:
-    """Make an Action the active one. Returns the name of the earlier one if that is kept."""
-    animation = block.animation_data
-    earlier = animation.action
-    ours = earlier is not None and MARK in earlier
-    edited = ours and json.loads(earlier[MARK])["digest"] != curves.digest(_read(animation))
-    actions.assign(animation, action)
-    if earlier is None:
+def _keys_of(
+    moved: list[Curve], there: dict[Place, bpy.types.FCurve], line: Line, manner: Manner
+) -> tuple[dict[Place, Keys], int, float]:
+    """The keys of new motion alone, how many there would be densely, and how far they are off."""
+    first = line.first
+    values = {curve.place: np.asarray(curve.values, np.float32) for curve in moved}
+    closures = manner.closures
+    if manner.span is not None:
+        chosen = slice(manner.span[0] - line.first, manner.span[1] - line.first + 1)
+        first = manner.span[0]
+        frames = np.arange(first, manner.span[1] + 1, dtype=np.float32)
+        for place, new in values.items():
+            old = _evaluator(there[place])(frames) if place in there else 0 * frames
+            values[place] = splicing.cross_fade(old, new[chosen], manner.fade)
+        closures = None if closures is None else closures[chosen]
+    every = {place: curves.every_frame(one, first) for place, one in values.items()}
+    dense = sum(map(len, every.values()))
+    if not values or manner.bound <= 0.0:
+        return every, dense, 0.0
+    rows = np.stack(list(values.values()))
+    exact = np.zeros(rows.shape, bool)
+    if closures is not None:
+        exact[[curve.channel in reduction.CLOSING for curve in moved]] = closures
+    reduced = reduction.reduce(rows, manner.bound, exact)
+    keys = {}
+    for row, (place, still) in enumerate(every.items()):
+        (at,) = np.nonzero(reduced.is_key[row])
+        if len(still) <= 2:
+            keys[place] = still
+            continue
+        co = np.stack([first + at, rows[row, at]], axis=1).astype(np.float32)
+        keys[place] = curves.bezier(co, reduced.slope_in[row, at], reduced.slope_out[row, at])
+    return keys, dense, reduced.error
+
+
+def _fill(action: bpy.types.Action, slot: bpy.types.ID | None, draft: _Draft) -> None:
+    """Write a draft's curves, and what they are, into an Action of ours."""
+    if actions.HAS_SLOTS and slot is None:
+        slot = action.slots[0]
+    where = actions.bag(action, slot).fcurves
+    there = {(curve.data_path, curve.array_index): curve for curve in where}
+    for place, keys in draft.keys.items():
+        curve = there.get(place)
+        if not len(keys):
+            if curve is not None:
+                where.remove(curve)
+            continue
+        curves.write(curve or where.new(place[0], index=place[1]), keys)
+    mark = json.loads(action.get(MARK, "{}"))
+    if mark.get("name") == action.name and mark["title"] != draft.title:
+        action.name = draft.title  # not where the artist has named it
+    action[MARK] = json.dumps(
+        {
+            "lines": [[line.speech, line.first, line.last] for line in draft.lines],
+            "digest": _digest(where),
+            "title": draft.title,
+            "name": action.name if mark.get("name", action.name) == action.name else "",
+        }
+    )
+
+
+def _refill(animation: bpy.types.AnimData, draft: _Draft) -> tuple[bpy.types.Action, str]:
+    """Fill our Action anew. Returns it, and the name of the copy that is kept if it was edited."""
+    owner = nla.speech_owner(animation)
+    action, backup = owner.action, ""
+    if json.loads(action[MARK])["digest"] != _digest(actions.active_curves(owner)):
+        copy = action.copy()
+        del copy[MARK]  # the artist's now
+        copy.name, copy.use_fake_user = f"{action.name} (edited)", True
+        backup = copy.name
+    _fill(action, actions.slot_of(owner), draft)
+    if owner != animation:
+        nla.fit(owner)
+    return action, backup
+
+
+def _place(animation: bpy.types.AnimData, action: bpy.types.Action, on_layer: bool) -> str:
+    """Put our Action where it is wanted. Returns the name of the artist's, if that moved down."""
+    owner = nla.speech_owner(animation)
+    active = animation.action
+    if on_layer or (active is not None and nla.CORRECTIONS in active):
+        if owner is None or owner == animation:
+            if owner is not None:
+                animation.action = None
+            nla.lay(animation, action)
+        elif owner.action != action:
+            actions.assign(owner, action)
+            nla.fit(owner)
         return ""
-    if edited or not ours:
-        earlier.use_fake_user = earlier.use_fake_user or edited
-        return earlier.name
-    if earlier.users == 0:
-        bpy.data.actions.remove(earlier)
-    return ""
+    kept = ""
+    if owner is not None and owner != animation:
+        nla.take_out(animation, owner)
+    if active is not None and MARK not in active:
+        kept = active.name
+        nla.push_down(animation)
+    if animation.action != action:
+        actions.assign(animation, action)
+    return kept
 
 
-def _read(animation: bpy.types.AnimData) -> dict[Place, Keys]:
-    """The keys of the active Action, as far as they move this data-block."""
-    found = actions.active_curves(animation)
-    return {(curve.data_path, curve.array_index): curves.read(curve) for curve in found}
+def _digest(where: list[bpy.types.FCurve]) -> str:
+    return curves.digest({(c.data_path, c.array_index): curves.read(c) for c in where})
 
 
-def _carried_over(
-    earlier: dict[Place, Keys], gone: list[Line], keys: dict[Place, Keys]
-) -> dict[Place, Keys]:
-    """New curves, with the earlier keys that lie in none of the lines that are gone."""
-    merged = dict(keys)
-    for place, old in earlier.items():
-        stays = np.ones(len(old), bool)
-        for line in gone:
-            stays &= (old.frames < line.first - 0.5) | (old.frames > line.last + 0.5)
-        if stays.any():
-            kept = old.only(stays)
-            merged[place] = kept.and_also(merged[place]) if place in merged else kept
-    return merged
+def _evaluator(curve: bpy.types.FCurve) -> Callable[[Floats], Floats]:
+    return lambda frames: np.array([curve.evaluate(float(f)) for f in frames], np.float32)
 
 
 def _widen_sliders(motion: list[Curve]) -> None:

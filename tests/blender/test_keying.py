@@ -28,7 +28,8 @@ def key(target: bpy.types.Object, weights: np.ndarray, first: int = 1, speech: s
 def test_keys_lie_on_whole_frames_and_blender_plays_them() -> None:
     hero, weights = speaking_mesh(), motion(25)
     keyed = key(hero, weights, first=10)
-    assert keyed == keying.Keyed(("Hero speech a",))
+    assert keyed.actions == ("Hero speech a",) and not keyed.kept
+    assert keyed.keys == keyed.dense == 25 * 52
     action = hero.data.shape_keys.animation_data.action
     assert (action.name,) == keyed.actions
     found = curves(action)
@@ -115,7 +116,7 @@ def test_a_second_press_replaces_the_first() -> None:
     hero = speaking_mesh()
     key(hero, motion(20))
     keyed = key(hero, motion(9, seed=1), first=5)
-    assert keyed == keying.Keyed(("Hero speech a.001",))
+    assert keyed.actions == ("Hero speech a",) and not keyed.kept
     assert [action.name for action in bpy.data.actions] == [*keyed.actions]
     frames = points(curves(bpy.data.actions[0])["jawOpen"])[:, 0]
     np.testing.assert_array_equal(frames, np.arange(5, 14))
@@ -126,9 +127,13 @@ def test_an_edited_action_of_ours_is_kept() -> None:
     (first,) = key(hero, motion(20)).actions
     curves(bpy.data.actions[first])["jawOpen"].keyframe_points[3].co[1] = 0.123
     keyed = key(hero, motion(20, seed=1))
-    assert keyed.kept == (first,)
-    kept = bpy.data.actions[first]
-    assert kept.use_fake_user and points(curves(kept)["jawOpen"])[3, 1] == pytest.approx(0.123)
+    assert keyed.actions == (first,) and keyed.kept == (f"{first} (edited)",)
+    kept = bpy.data.actions[keyed.kept[0]]
+    assert (
+        kept.use_fake_user
+        and keying.MARK not in kept
+        and points(curves(kept)["jawOpen"])[3, 1] == pytest.approx(0.123)
+    )
 
 
 def test_another_line_of_the_same_character_is_carried_over() -> None:
