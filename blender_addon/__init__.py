@@ -11,7 +11,16 @@ from types import ModuleType
 
 import bpy
 
-from . import environment_operators, installs, job, operators, panel, preferences, properties
+from . import (
+    environment_operators,
+    installs,
+    job,
+    operators,
+    panel,
+    preferences,
+    properties,
+    rig_panel,
+)
 from .batches import command
 from .worker.client import close_client
 
@@ -39,7 +48,8 @@ def register() -> None:
     if installs.other_running(__package__):
         parts = [preferences]
     else:
-        parts = [preferences, properties, environment_operators, operators, panel, command]
+        parts = [preferences, properties, environment_operators, operators, panel, rig_panel]
+        parts.append(command)
     for part in parts:
         part.register()
         _registered.append(part)

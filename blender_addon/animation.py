@@ -11,7 +11,7 @@ from typing import Any
 import bpy
 
 from . import applying, job, preferences, reference
-from .character import why_not
+from .rig import why_not
 from .worker.client import get_client
 from .worker.motion_file import read_motion
 from .worker.protocol import WorkerError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import bpy
 
-from . import character, keying, properties, sound
+from . import keying, properties, rig, sound
 from .worker.motion_file import Motion
 from .worker.protocol import WorkerError
 
@@ -26,13 +26,14 @@ def apply(task: Task, motion: Motion) -> list[str]:
         WorkerError: if the character or the scene is gone, or cannot speak any more.
     """
     target, scene = task.character.find(), task.scene.find()
-    if reason := character.why_not(target):
+    if reason := rig.why_not(target):
         raise WorkerError(f"{reason}.", hint="Nothing was changed.", code="bad_character")
+    actor = rig.rig_of(target)
     last = task.start_frame + len(motion.weights) - 1
     placed = sound.place(scene, task.speech, task.start_frame)
     try:
         keyed = keying.key_curves(
-            _curves_of(target, motion),
+            actor.curves(motion),
             keying.Line(str(Path(bpy.path.abspath(task.speech))), task.start_frame, last),
             f"{target.name} speech {Path(task.speech).stem}",
         )
@@ -44,8 +45,7 @@ def apply(task: Task, motion: Motion) -> list[str]:
     scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)  # so that it shows
     details = [placed.reason] if placed.reason else []
     details += [f"Kept: the Action “{name}”, which was here before." for name in keyed.kept]
-    if driven := character.speech_keys_of(target).driven:
-        details.append(f"Not keyed, because drivers move them: {', '.join(driven)}.")
+    details += [f"{note}." for note in actor.notes]
     return details
 
 
@@ -56,20 +56,3 @@ def mark_of(target: bpy.types.Object) -> str:
     if not settings.mark or settings.mark in taken:
         settings.mark = uuid.uuid4().hex
     return settings.mark
-
-
-def _curves_of(target: bpy.types.Object, motion: Motion) -> list[keying.Curve]:
-    """The motion, as properties of this character."""
-    names = character.speech_keys_of(target).names
-    return [
-        keying.Curve(
-            datablock=target.data.shape_keys,
-            data_path=keying.value_path(names[channel]),
-            index=0,
-            values=motion.weights[:, column],
-            label=names[channel],
-            channel=channel,
-        )
-        for column, channel in enumerate(motion.channels)
-        if channel in names
-    ]

@@ -8,8 +8,6 @@ Shapes: V vertices, F faces, K shape keys.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +15,10 @@ import bpy
 import numpy as np
 import numpy.typing as npt
 
+from .key_names import ARKIT_KEYS as ARKIT_KEYS
+from .key_names import keys_by_channel
 from .worker.motion_file import read_arrays
 from .worker.protocol import WorkerError
-
-ARKIT_KEYS = (
-    *(
-        f"{name}{side}"
-        for side in ("Left", "Right")
-        for name in (
-            *("eyeBlink", "eyeLookDown", "eyeLookIn", "eyeLookOut", "eyeLookUp", "eyeSquint"),
-            *("eyeWide", "mouthSmile", "mouthFrown", "mouthDimple", "mouthStretch", "mouthPress"),
-            *("mouthLowerDown", "mouthUpperUp", "browDown", "browOuterUp", "cheekSquint"),
-            *("noseSneer", "jaw", "mouth"),
-        )
-    ),
-    *("jawForward", "jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthRollLower"),
-    *("mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "browInnerUp", "cheekPuff"),
-    "tongueOut",
-)
-"""The 52 names of ARKit. Their order is the worker's affair: motion files carry names."""
-
-_BY_PLAIN_NAME = {name.lower(): name for name in ARKIT_KEYS}
-_SIDES = {"l": "left", "r": "right"}
 
 _SKIN_DEPTH_M = 0.006
 """How far light travels in skin, at most."""
@@ -46,81 +26,11 @@ _SKIN_DEPTH_M = 0.006
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
-class SpeechKeys:
-    """What of a mesh can be driven by speech.
-
-    Attributes:
-        names: ARKit channel to the name of the mesh's shape key.
-        missing: ARKit channels that the mesh has no key for.
-        driven: channels whose key a driver moves, so that keyframes would do nothing.
-    """
-
-    names: dict[str, str]
-    missing: tuple[str, ...]
-    driven: tuple[str, ...]
-
-    @property
-    def can_speak(self) -> bool:
-        """Whether a mouth would move at all."""
-        return any(name.startswith(("jaw", "mouth")) for name in self.names)
-
-
-def speech_keys_of(mesh_object: bpy.types.Object) -> SpeechKeys:
-    """Find a mesh's ARKit shape keys, under their own names or common aliases of them."""
+def speech_keys_of(mesh_object: bpy.types.Object) -> dict[str, str]:
+    """ARKit channel to the name of the shape key of this one mesh that shows it best."""
     keys = mesh_object.data.shape_keys if mesh_object.type == "MESH" else None
-    found: dict[str, str] = {}
-    for block in list(keys.key_blocks)[1:] if keys else ():
-        channel = arkit_channel(block.name)
-        # A key with the exact name wins over an alias of it.
-        if channel and (channel not in found or block.name == channel):
-            found[channel] = block.name
-    drivers = keys.animation_data.drivers if keys and keys.animation_data else ()
-    driven_paths = {driver.data_path for driver in drivers}
-    driven = tuple(
-        channel
-        for channel, name in found.items()
-        if f'key_blocks["{bpy.utils.escape_identifier(name)}"].value' in driven_paths
-    )
-    return SpeechKeys(
-        names={channel: name for channel, name in found.items() if channel not in driven},
-        missing=tuple(name for name in ARKIT_KEYS if name not in found),
-        driven=driven,
-    )
-
-
-def why_not(target: bpy.types.Object | None) -> str:
-    """Why this object cannot speak; empty if it can."""
-    if target is None:
-        return "Choose a character: a mesh with ARKit shape keys, or press Add Head"
-    if target.type != "MESH":
-        return f"“{target.name}” is not a mesh"
-    if target.data.library is not None:
-        return f"“{target.name}” is linked: make a library override of it first"
-    if target.mode == "EDIT":
-        return f"“{target.name}” is in Edit Mode: leave it first"
-    keys = speech_keys_of(target)
-    if not keys.can_speak:
-        if keys.driven:
-            return f"The shape keys of “{target.name}” are moved by drivers"
-        return f"“{target.name}” has no ARKit shape keys for a mouth (jawOpen, mouthClose, …)"
-    return ""
-
-
-def arkit_channel(key_name: str) -> str:
-    """The ARKit channel that a shape key's name means, or an empty string.
-
-    Known are the name itself in any case, ``_L``, ``.L``, ``_Left`` for the side, snake_case, and
-    anything in front that a separator ends: ``blendShape1.eye_blink_L`` is ``eyeBlinkLeft``.
-    """
-    words = [word.lower() for word in re.split(r"[^0-9A-Za-z]+", key_name) if word]
-    if words and words[-1] in _SIDES:
-        words[-1] = _SIDES[words[-1]]
-    for start in range(len(words)):
-        channel = _BY_PLAIN_NAME.get("".join(words[start:]))
-        if channel:
-            return channel
-    return ""
+    found = keys_by_channel([block.name for block in list(keys.key_blocks)[1:]] if keys else [])
+    return {channel: names[0] for channel, names in found.items()}
 
 
 def to_blender(points: Array) -> Array:

@@ -88,7 +88,7 @@ def why_no_speech_keys(target: bpy.types.Object | None) -> str:
         return f"“{target.name}” has {count} vertices; a FLAME mesh has {FLAME_VERTICES}"
     if not len(character.triangles_of(target)):
         return f"“{target.name}” has faces that are not triangles; a FLAME mesh has none"
-    if not character.speech_keys_of(target).missing:
+    if len(character.speech_keys_of(target)) == len(character.ARKIT_KEYS):
         return f"“{target.name}” has all speech keys already"
     return ""
 

@@ -14,6 +14,7 @@ from . import (
     operators,
     preferences,
     properties,
+    rig,
 )
 from .properties import character_of
 
@@ -56,16 +57,13 @@ class IDIOLECT_PT_character(_Tab, bpy.types.Panel):
             return
         if properties.of_scene(context.scene).character is None:
             layout.label(text=f"Active: {target.name}", icon="MESH_DATA")
-        keys = character.speech_keys_of(target)
+        actor = rig.rig_of(target)
+        followed = len(character.ARKIT_KEYS) - len(actor.missing)
         layout.label(
-            text=f"{len(keys.names)} of {len(character.ARKIT_KEYS)} speech keys",
-            icon="CHECKMARK" if keys.can_speak else "ERROR",
+            text="Visemes" if actor.mouth == "VISEMES" else f"{followed} of 52 speech keys",
+            icon="CHECKMARK" if actor.can_speak else "ERROR",
         )
-        if keys.can_speak and keys.missing and len(keys.missing) <= 12:
-            drawing.say(layout, f"Missing: {', '.join(keys.missing)}", "BLANK1", width)
-        if keys.driven:
-            drawing.say(layout, f"Driven, so not keyed: {', '.join(keys.driven)}", "DRIVER", width)
-        if len(target.data.vertices) == making.FLAME_VERTICES and keys.missing:
+        if len(target.data.vertices) == making.FLAME_VERTICES and actor.missing:
             layout.operator("idiolect.add_speech_keys", icon="SHAPEKEY_DATA")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import EnumProperty, IntProperty, PointerProperty, StringProperty
 
-from . import keying, models
+from . import keying, models, rig_properties
 
 REFERENCE_KINDS = (
     ("STYLE", "Preset", "A ready-made style that comes with the model"),
@@ -75,6 +75,7 @@ class IdiolectCharacter(bpy.types.PropertyGroup):
         subtype="FILE_PATH",
         options=PATH_OPTIONS,
     )
+    rig: PointerProperty(type=rig_properties.IdiolectRig)
     mark: StringProperty(
         name="Mark",
         description="By which this character's strips in the sequencer are known",
@@ -93,7 +94,7 @@ class IdiolectScene(bpy.types.PropertyGroup):
     )
 
 
-CLASSES = (IdiolectCharacter, IdiolectScene)
+CLASSES = (*rig_properties.CLASSES, IdiolectCharacter, IdiolectScene)
 
 
 def register() -> None:

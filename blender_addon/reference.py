@@ -14,7 +14,8 @@ import bpy
 import numpy as np
 import numpy.typing as npt
 
-from . import character, keying
+from . import keying
+from .key_names import arkit_channel
 from .worker.motion_file import Motion, write_motion
 from .worker.protocol import WorkerError
 
@@ -132,7 +133,7 @@ def _channels(key_names: list[str]) -> dict[str, str]:
     """ARKit channel to key name, the first of each channel."""
     names: dict[str, str] = {}
     for name in key_names:
-        channel = character.arkit_channel(name)
+        channel = arkit_channel(name)
         if channel:
             names.setdefault(channel, name)
     return names

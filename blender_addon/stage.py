@@ -71,7 +71,7 @@ def face_of(actor: bpy.types.Object) -> tuple[Vector, float]:
     moved = np.zeros(len(at_rest), bool)
     blocks = actor.data.shape_keys.key_blocks if actor.data.shape_keys else {}
     for channel in ("jawOpen", "mouthPucker", "browInnerUp", "eyeBlinkLeft", "eyeBlinkRight"):
-        name = character.speech_keys_of(actor).names.get(channel)
+        name = character.speech_keys_of(actor).get(channel)
         if name:
             flat = np.empty(at_rest.size, np.float32)
             blocks[name].data.foreach_get("co", flat)

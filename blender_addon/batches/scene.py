@@ -7,7 +7,7 @@ from pathlib import Path
 
 import bpy
 
-from .. import animation, character, job, making, preferences, properties, reference, stage
+from .. import animation, job, making, preferences, properties, reference, rig, stage
 from .console import Progress, quiet_blender
 from .lines import HEAD, Line, bad
 
@@ -91,7 +91,7 @@ class Scenes:
             steps = making.head(worker, into, "Head")
             job.Job("making the head", steps).run(lambda running: progress(running.describe()))
             return properties.of_scene(scene).character
-        able = [one for one in scene.objects if not character.why_not(one)]
+        able = rig.characters_in(scene)
         names = ", ".join(one.name for one in able)
         if wanted:
             known = names or "none in this file can speak"

@@ -11,9 +11,15 @@ below the artist's, ``reading`` samples any Action.
 from __future__ import annotations
 
 from .actions import HAS_SLOTS
-from .curves import Curve, value_path
+from .curves import Curve, Place, value_path
 from .nla import MARK
-from .reading import sample_action, shape_key_names
+from .reading import (
+    animated_elsewhere,
+    places_of,
+    sample_action,
+    sample_places,
+    shape_key_names,
+)
 from .writing import Keyed, Line, Manner, key_curves, lines_of
 
 __all__ = [
@@ -23,9 +29,13 @@ __all__ = [
     "Keyed",
     "Line",
     "Manner",
+    "Place",
+    "animated_elsewhere",
     "key_curves",
     "lines_of",
+    "places_of",
     "sample_action",
+    "sample_places",
     "shape_key_names",
     "value_path",
 ]

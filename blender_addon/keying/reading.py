@@ -1,4 +1,4 @@
-"""What an Action shows: names of shape keys that it moves, and their values."""
+"""What an Action shows: the properties that it moves, and their values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import actions
-from .curves import Floats, value_path
+from .curves import MARK, Floats, Place, value_path
 
 
 def shape_key_names(action: bpy.types.Action) -> list[str]:
@@ -38,3 +38,38 @@ def sample_action(
         if curve is not None:
             values[:, column] = [curve.evaluate(frame) for frame in frames]
     return values
+
+
+def sample_places(
+    action: bpy.types.Action, places: list[Place], frames: npt.NDArray[np.float64]
+) -> list[Floats | None]:
+    """Values (T,) of properties at any frames; None for those that the Action does not move."""
+    found: dict[Place, bpy.types.FCurve] = {}
+    for curve in actions.all_curves(action):
+        found.setdefault((curve.data_path, curve.array_index), curve)
+    return [
+        np.array([found[place].evaluate(frame) for frame in frames], np.float32)
+        if place in found
+        else None
+        for place in places
+    ]
+
+
+def places_of(action: bpy.types.Action) -> set[Place]:
+    """Every property that an Action moves, in any slot."""
+    return {(curve.data_path, curve.array_index) for curve in actions.all_curves(action)}
+
+
+def animated_elsewhere(datablock: bpy.types.ID, data_path: str) -> bool:
+    """Whether an Action that is not ours moves a property, by itself or in the NLA."""
+    animation = datablock.animation_data
+    if animation is None:
+        return False
+    strips = [strip for track in animation.nla_tracks for strip in track.strips]
+    used = [animation.action, *(strip.action for strip in strips)]
+    return any(
+        path == data_path
+        for action in used
+        if action is not None and MARK not in action
+        for path, _ in places_of(action)
+    )

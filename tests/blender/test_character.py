@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scenes import digest, speaking_mesh
 
-from blender_addon import animation, character
+from blender_addon import animation, character, key_names
 from blender_addon.worker.motion_file import write_arrays
 from blender_addon.worker.protocol import WorkerError
 from core.motion import ARKIT_CHANNELS
@@ -43,22 +43,7 @@ def test_the_add_on_knows_the_names_that_the_worker_sends() -> None:
     ],
 )
 def test_aliases(name: str, channel: str) -> None:
-    assert character.arkit_channel(name) == channel
-
-
-def test_a_key_with_the_exact_name_wins_over_an_alias() -> None:
-    hero = speaking_mesh(keys=("old.jawOpen", "jawOpen", "mouthSmile_L", "Wrinkle"))
-    keys = character.speech_keys_of(hero)
-    assert keys.names == {"jawOpen": "jawOpen", "mouthSmileLeft": "mouthSmile_L"}
-    assert len(keys.missing) == 50 and "mouthClose" in keys.missing
-    assert keys.can_speak
-
-
-def test_driven_keys_are_left_to_their_drivers() -> None:
-    hero = speaking_mesh(keys=("jawOpen", "mouthClose"))
-    hero.data.shape_keys.key_blocks["jawOpen"].driver_add("value")
-    keys = character.speech_keys_of(hero)
-    assert keys.names == {"mouthClose": "mouthClose"} and keys.driven == ("jawOpen",)
+    assert key_names.arkit_channel(name) == channel
 
 
 def test_why_a_mesh_cannot_speak() -> None:

@@ -14,7 +14,7 @@ import bpy
 import pytest
 from scenes import speaking_mesh
 
-from blender_addon import installs, job, models, operators, panel, preferences
+from blender_addon import installs, job, models, operators, panel, preferences, rig_panel
 from blender_addon.worker.protocol import Progress
 
 pytestmark = pytest.mark.usefixtures("scene")
@@ -46,6 +46,14 @@ class Notes:
         assert name in owner.bl_rna.properties
         self.words.append(f"<{name}>")
 
+    def prop_search(self, owner: object, name: str, where: object, items: str) -> None:
+        assert name in owner.bl_rna.properties and items in where.bl_rna.properties
+        self.words.append(f"<{name}>")
+
+    def template_list(self, kind: str, _id: str, owner: object, items: str, *rest, **_) -> None:
+        assert items in owner.bl_rna.properties and rest[1] in rest[0].bl_rna.properties
+        self.words.append(f"<{items}>")
+
     def progress(self, factor: float = 0.0, text: str = "", type: str = "BAR") -> None:
         assert 0 <= factor <= 1
         self.words.append(f"{text} |{factor:.2f}|")
@@ -66,7 +74,7 @@ def drawn() -> str:
         preferences=bpy.context.preferences,
         region=types.SimpleNamespace(width=260),
     )
-    for cls in panel.CLASSES:
+    for cls in (*panel.CLASSES, rig_panel.IDIOLECT_PT_rig):
         if not hasattr(cls, "poll") or cls.poll(context):
             cls.draw(types.SimpleNamespace(layout=Notes(words)), context)
     return " ".join(words)
@@ -130,7 +138,8 @@ def test_missing_and_driven_keys_are_named(ready) -> None:
     hero = speaking_mesh(keys=tuple(k for k in ARKIT_KEYS if k not in ("mouthClose", "tongueOut")))
     hero.data.shape_keys.key_blocks["cheekPuff"].driver_add("value")
     text = drawn()
-    assert "49 of 52" in text and "mouthClose, tongueOut" in text and "cheekPuff" in text
+    assert "49 of 52" in text and "Missing: mouthClose, cheekPuff, tongueOut" in text
+    assert "Driven, and not keyed" in text and "a jaw that opens less" in text
 
 
 def test_progress_and_outcome(ready, monkeypatch) -> None:
