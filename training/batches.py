@@ -17,6 +17,8 @@ from core.phones import PHONE_INDEX, PHONES, SILENCE
 from training.corpus import UNKNOWN_EMOTION, Corpus, FeatureStore
 
 REFERENCE_EMOTIONS = ("any", "same")
+KNOWN_PHONE_SHARE = 0.9
+"""Share of the posteriors that the phones of a transcript get; the rest stays as heard."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,10 @@ class DataConfig:
     reference_emotion: str = "any"
     """Emotion of the reference clip: "any" draws it independently of the target's, so that the
     style code need not carry it; "same" takes the target's, so that it does (PSE)."""
+    transcript_chance: float = 0.0
+    """Chance that a clip is heard as with a transcript: its posteriors are sure of the corpus' own
+    phones, as `KNOWN_PHONE_SHARE` says. So the model learns to believe them over what else it
+    hears."""
     validation_batches: int = 6
     """Batches of the validation split that are measured."""
 
@@ -120,6 +126,9 @@ class CorpusBatches:
         start = int(rng.integers(0, latest + 1)) * tick
         first = round(start / fps * rate)
         tracks = self.features.slice(target, first, first + round(self.data.window_s * rate))
+        if rng.random() < self.data.transcript_chance:
+            phones = self.corpus.clip_phones(target)
+            tracks = (tracks[0], _sure_of(phones, tracks[1], first / rate, rate, fps), tracks[2])
         window = slice(start, start + wanted)
         motion = self.corpus.clip_motion(target)
         labels = self.corpus.clip_phones(target)[window].astype(np.int64)
@@ -179,6 +188,20 @@ def training_people(corpus: Corpus) -> list[str]:
     return sorted(_group(corpus, "train"))
 
 
+def _sure_of(
+    phones: np.ndarray, posteriors: np.ndarray, start_s: float, rate: float, fps: float
+) -> np.ndarray:
+    """Posteriors (N, 40) that begin at `start_s` with the true phones (T,) mixed in."""
+    if posteriors.shape[1] != len(PHONES):
+        return posteriors
+    at = ((start_s + np.arange(len(posteriors)) / rate) * fps).round().astype(int)
+    labels = phones[at.clip(0, len(phones) - 1)]
+    known = (labels < len(PHONES))[:, None]
+    sure = np.eye(256, len(PHONES), dtype=posteriors.dtype)[labels]
+    mixed = KNOWN_PHONE_SHARE * sure + (1.0 - KNOWN_PHONE_SHARE) * posteriors
+    return np.where(known, mixed, posteriors)
+
+
 def _main_emotion(corpus: Corpus, clip: int) -> int:
     """The label that most of a clip's frames have."""
     return int(np.bincount(corpus.clip_emotion(clip), minlength=1).argmax())
@@ -189,6 +212,7 @@ def _check_settings(data: DataConfig) -> None:
         "batch": (data.batch >= 1, "at least 1"),
         "window_s": (data.window_s > 0.0, "above 0"),
         "reference_s": (data.reference_s > 0.0, "above 0"),
+        "transcript_chance": (0.0 <= data.transcript_chance <= 1.0, "0 to 1"),
         "reference_emotion": (
             data.reference_emotion in REFERENCE_EMOTIONS, " or ".join(REFERENCE_EMOTIONS)
         ),

@@ -1,31 +1,31 @@
-"""Make the bundled model from a finished run: half precision, with the ready-made styles inside.
+"""Make the bundled model, from recordings to the file that ships, by one command.
 
-A model like the bundled one is made by these commands (about two hours on two CPU cores; the speech
-folder needs an `index.csv`, see `training.synthesis.speech_corpus`):
+    python -m training.bundle --recordings DIR --work DIR [--quick] [--out FILE]
 
-    python -m training.synthesis.speech_corpus --out SPEECH --real RECORDINGS \
-        --espeak-hours 1.2 --flite-hours 1.5 --festival-hours 1.5
-    python -m training.backbone --speech-corpus SPEECH --out backbone.safetensors --minutes 60
-    python -m training.synthesis.motion_corpus --speech SPEECH --out MOTION
-    python -m training.train --config training/configs/idiolect.toml --corpus MOTION --out RUN \
-        --set backbone_weights=backbone.safetensors
-    python -m training.bundle --run RUN --corpus MOTION
+`--recordings` needs an `index.csv` (see `training.synthesis.speech_corpus`). The steps are commands
+of their own, shown before they run (`recipe` lists them): speech with phones, from recordings and
+synthesisers; the speech backbone; motion for that speech, in hundreds of styles and eight emotions;
+the decoder, trained on what the backbone hears; the bundle in half precision, with ready-made
+styles inside. What is finished in `--work` is not made again, so an interrupted run goes on where
+it was. It takes about three hours on two CPU cores. `--quick` walks the same road with minutes of
+speech and a few steps: it proves the road, not the model. Only the last step, for a finished run:
 
-The first bundle was trained in pieces while its speech backbone was still learning: the decoder
-on early features, then 4200 steps on the final ones; the style encoder by itself; both together for
-1750 steps, with weights joined by hand in between. The commands above are meant to take the same
-steps in one run; nobody has run them so yet.
+    python -m training.bundle --run RUN --corpus MOTION [--out FILE]
 
-A ready-made style's code is the mean of the codes of that style's clips in the corpus (those of the
-identities `ready-NAME`).
+A ready-made style's code is the mean of the codes of that style's neutral clips in the corpus
+(those of the identities `ready-NAME`).
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import logging
+import shlex
+import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,8 +33,10 @@ import torch
 from core.animator import BUNDLED_CHECKPOINT, Animator
 from core.checkpoint import load_checkpoint, save_checkpoint
 from core.errors import IdiolectError
+from core.files import atomic_path
 from core.motion import MotionClip
 from training.corpus import Corpus
+from training.synthesis.speech_corpus import kind_of, real_clips
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +51,129 @@ SPEECH_CREDITS = (
 )
 
 
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / "training" / "configs" / "idiolect.toml"
+QUICK_CLIPS = 8
+"""Recordings of each kind and split that a quick run hears."""
+
+
+class Step(NamedTuple):
+    """One command of the recipe.
+
+    Attributes:
+        name: What it makes.
+        module: Of the command.
+        arguments: Of the command.
+        done: The file that is there once the step is finished.
+    """
+
+    name: str
+    module: str
+    arguments: list[str]
+    done: Path
+
+
+def recipe(recordings: Path, work: Path, *, quick: bool = False) -> list[Step]:
+    """Every step up to the trained model, in order.
+
+    Args:
+        recordings: Folder with index.csv.
+        work: Where everything is made.
+        quick: The shortest way through.
+    """
+    speech, motion, run = work / "speech", work / "motion", work / "run"
+    backbone = work / "backbone.safetensors"
+    hours = ("0.01", "0.01", "0.01") if quick else ("1.2", "1.5", "1.5")
+    if quick:
+        takes = ["espeak=1", "exact=1", "prompt=1", "recognised=1", "flite=1", "festival=1"]
+        training = ["optim.steps=20", "optim.style_first=5", "optim.warmup=5", "data.batch=4",
+                    "data.validation_batches=1"]  # fmt: skip
+    else:
+        takes = ["espeak=0", "exact=2", "prompt=1", "recognised=2", "flite=0", "festival=1"]
+        training = []
+    settings = [f"backbone_weights={backbone}", *training]
+    return [
+        Step(
+            "speech with phones",
+            "training.synthesis.speech_corpus",
+            [
+                *("--out", str(speech), "--real", str(recordings)),
+                *("--espeak-hours", hours[0], "--flite-hours", hours[1]),
+                *("--festival-hours", hours[2]),
+            ],
+            speech / "recognised" / "clips.json",
+        ),
+        Step(
+            "speech backbone",
+            "training.backbone",
+            [
+                *("--speech-corpus", str(speech), "--out", str(backbone)),
+                *("--minutes", "0.3" if quick else "90"),
+            ],
+            work / "backbone.done",
+        ),
+        Step(
+            "motion",
+            "training.synthesis.motion_corpus",
+            [
+                *("--speech", str(speech), "--out", str(motion), "--takes", *takes),
+                *("--identities", "4" if quick else "500"),
+            ],
+            motion / "styles.json",
+        ),
+        Step(
+            "model",
+            "training.train",
+            [
+                *("--config", str(CONFIG), "--corpus", str(motion), "--out", str(run)),
+                *(part for setting in settings for part in ("--set", setting)),
+            ],
+            work / "run.done",
+        ),
+    ]
+
+
+def make_all(recordings: Path, work: Path, out: Path, *, quick: bool = False) -> None:
+    """From recordings to the bundle.
+
+    Raises:
+        IdiolectError: A step failed; what it said stands before.
+    """
+    if quick:
+        recordings = few_recordings(recordings, work / "recordings")
+    for step in recipe(recordings, work, quick=quick):
+        if step.done.exists():
+            log.info("%s: there already", step.name)
+            continue
+        command = [sys.executable, "-m", step.module, *step.arguments]
+        log.info("%s: %s", step.name, shlex.join(command))
+        if subprocess.run(command, cwd=ROOT, check=False).returncode:
+            raise IdiolectError(
+                f"making the {step.name} failed",
+                hint="What it said stands above. Start again: what is finished is kept.",
+                code="bundle_step_failed",
+            )
+        step.done.touch()
+    make_bundle(work / "run" / "model.safetensors", Corpus(work / "motion"), out)
+
+
+def few_recordings(recordings: Path, folder: Path) -> Path:
+    """Write an index of `QUICK_CLIPS` recordings of each kind and split; returns its folder."""
+    chosen: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for row in real_clips(recordings, ("train", "valid")):
+        group = chosen.setdefault((kind_of(row), row["split"]), [])
+        if len(group) < QUICK_CLIPS:
+            group.append({**row, "file": str((recordings / row["file"]).resolve())})
+    rows = [row for group in chosen.values() for row in group]
+    with atomic_path(folder / "index.csv") as path, path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
+
+
 def ready_styles(animator: Animator, corpus: Corpus) -> dict[str, torch.Tensor]:
-    """Mean style code of each ready-made style's clips.
+    """Mean style code of each ready-made style's neutral clips.
 
     Raises:
         IdiolectError: The corpus has no ready-made styles.
@@ -59,7 +182,8 @@ def ready_styles(animator: Animator, corpus: Corpus) -> dict[str, torch.Tensor]:
     for index, clip in enumerate(corpus.clips):
         if clip.identity.startswith(READY):
             motion = MotionClip(corpus.clip_motion(index), corpus.channels, corpus.fps)
-            if np.ptp(motion.weights, axis=0).max() < 0.1:
+            felt = np.nan_to_num(corpus.clip_intensities(index))[:, 1:].max(initial=0.0) > 0.05
+            if felt or np.ptp(motion.weights, axis=0).max() < 0.1:
                 continue  # a clip of noise without words shows no manner of speaking
             name = clip.identity.removeprefix(READY)
             codes.setdefault(name, []).append(animator.style_from_motion(motion))
@@ -103,13 +227,26 @@ def make_bundle(model: Path, corpus: Corpus, out: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--run", type=Path, required=True, help="folder of a finished run")
-    parser.add_argument("--corpus", type=Path, required=True, help="the corpus it learnt from")
-    parser.add_argument("--out", type=Path, default=BUNDLED_CHECKPOINT, help="file to write")
+    parser.add_argument("--recordings", type=Path, help="folder with index.csv and recordings")
+    parser.add_argument("--work", type=Path, help="folder for all that is made on the way")
+    parser.add_argument("--quick", action="store_true", help="minutes of speech and a few steps")
+    parser.add_argument("--run", type=Path, help="folder of a finished run")
+    parser.add_argument("--corpus", type=Path, help="the corpus it learnt from")
+    parser.add_argument("--out", type=Path, help="file to write (default: the bundled model)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if bool(options.recordings) != bool(options.work) or bool(options.run) != bool(options.corpus):
+        parser.error("--recordings goes with --work, and --run with --corpus")
+    if bool(options.recordings) == bool(options.run):
+        parser.error("give either --recordings and --work, or --run and --corpus")
+    if options.quick and not options.out:
+        parser.error("a quick run must not replace the bundled model: give --out")
+    out = options.out or BUNDLED_CHECKPOINT
     try:
-        make_bundle(options.run / "model.safetensors", Corpus(options.corpus), options.out)
+        if options.run:
+            make_bundle(options.run / "model.safetensors", Corpus(options.corpus), out)
+        else:
+            make_all(options.recordings, options.work, out, quick=options.quick)
     except IdiolectError as error:
         print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
         return 2

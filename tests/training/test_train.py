@@ -166,6 +166,31 @@ def test_batches_are_repeatable_and_pair_different_clips(corpus: Path, backbone:
     assert strangers.motion.shape[-1] == 52
 
 
+def test_emotions_of_the_corpus_reach_the_batch(corpus: Path, backbone: Path) -> None:
+    source = trainer_of(tiny(backbone), corpus).source
+    found = [source.batch(step).emotion for step in range(8)]
+    assert all(emotion is not None and not emotion.isnan().all() for emotion in found)
+    shown = torch.cat(
+        [torch.nan_to_num(emotion).amax((0, 1)) for emotion in found if emotion is not None]
+    )
+    assert shown.max() > 0.2 and shown.max() <= 1.0
+
+
+def test_a_clip_is_heard_as_with_a_transcript_now_and_then(corpus: Path, backbone: Path) -> None:
+    def sure(chance: float) -> float:
+        settings = tiny(backbone, f"data.transcript_chance={chance}")
+        batch = trainer_of(settings, corpus).source.batch(0)
+        assert batch.phones is not None
+        count = min(batch.phones.shape[1], batch.tracks.posteriors.shape[1])
+        heard = batch.tracks.posteriors[:, :count].argmax(-1)
+        known = batch.phones[:, :count] >= 0
+        return float((heard == batch.phones[:, :count])[known].float().mean())
+
+    assert sure(1.0) > 0.95 > 0.5 > sure(0.0)
+    with pytest.raises(IdiolectError, match="transcript_chance"):
+        sure(1.5)
+
+
 def test_weight_zero_takes_a_term_away(corpus: Path, backbone: Path) -> None:
     config = tiny(backbone, "loss.lips=0.0", "loss.identity=0.0")
     terms = trainer_of(config, corpus).train_step()
