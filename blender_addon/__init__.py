@@ -12,14 +12,18 @@ from types import ModuleType
 import bpy
 
 from . import (
+    emotion_operators,
     environment_operators,
     installs,
     job,
+    live,
     operators,
     panel,
+    planning,
     preferences,
     properties,
     rig_panel,
+    style_operators,
 )
 from .batches import command
 from .worker.client import close_client
@@ -41,6 +45,7 @@ _registered: list[ModuleType] = []
 def _before_load(*_: object) -> None:
     # A job belongs to the file in which it was started.
     job.stop_current()
+    live.stop()
 
 
 def register() -> None:
@@ -48,8 +53,9 @@ def register() -> None:
     if installs.other_running(__package__):
         parts = [preferences]
     else:
-        parts = [preferences, properties, environment_operators, operators, panel, rig_panel]
-        parts.append(command)
+        parts = [preferences, properties, environment_operators, operators, style_operators]
+        parts += [emotion_operators, panel, rig_panel, live, command]
+        live.makers[live.ANIMATE] = planning.again
     for part in parts:
         part.register()
         _registered.append(part)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -9,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+import numpy as np
 
-from . import applying, job, preferences, reference
+from . import applying, controls, job, preferences, properties, reference, strips
 from .rig import why_not
 from .worker.client import get_client
 from .worker.motion_file import read_motion
 from .worker.protocol import WorkerError
+
+Emotion = controls.Emotions | reference.Reference | None
+"""Intensities over time, or the clip whose emotion is copied, or nothing said about it."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +32,47 @@ class Task:
         scene: where.
         speech: the speech file, as the artist wrote it.
         start_frame: frame at which it starts.
-        reference: whose manner.
+        style: whose manner.
         fps: the scene's frame rate; need not be whole.
+        emotion: how it is felt.
+        start_s: second of the file that is heard at the start.
+        duration_s: seconds of the file that are heard; None: up to its end.
+        speed: seconds of the file that go by in one second of the scene.
+        strip: the strip of the sequencer that it is taken from; empty: the file is placed there.
+        transcript: the words; empty: not known.
+        alignment: file of the words with their times; empty: none.
+        accurate: whether the words are recognised first.
+        from_settings: whether the character's settings say all this, and not a script.
     """
 
     character: job.DataRef
     scene: job.DataRef
     speech: str
     start_frame: int
-    reference: reference.Reference
+    style: reference.Manner
     fps: float
+    emotion: Emotion = None
+    start_s: float = 0.0
+    duration_s: float | None = None
+    speed: float = 1.0
+    strip: str = ""
+    transcript: str = ""
+    alignment: str = ""
+    accurate: bool = False
+    from_settings: bool = False
+
+    @property
+    def clock(self) -> controls.Clock:
+        """From frames of the scene to seconds of the speech."""
+        return controls.Clock(self.start_frame, self.fps, self.speed)
+
+    @property
+    def digest(self) -> str:
+        """Two words: what is said when, and all of it. Equal tasks make equal animations."""
+        what = (self.speech, self.start_frame, self.fps, self.start_s, self.duration_s)
+        what += (self.speed, self.transcript, self.alignment, self.accurate)
+        how = (self.style, self.emotion)
+        return f"{_digest(what)} {_digest((what, how))}"
 
 
 def frame_rate(scene: bpy.types.Scene) -> float:
@@ -48,9 +85,29 @@ def plan(
     target: bpy.types.Object | None,
     speech: str,
     start_frame: int,
-    style: reference.Reference,
+    style: reference.Reference | reference.Manner,
+    *,
+    emotion: Emotion = None,
+    part: strips.Spoken | None = None,
+    transcript: str = "",
+    alignment: str = "",
+    accurate: bool = False,
+    from_settings: bool = False,
 ) -> Task:
     """Check what can be checked before the worker is asked.
+
+    Args:
+        scene: where.
+        target: who speaks.
+        speech: the speech file.
+        start_frame: frame at which it starts.
+        style: whose manner.
+        emotion: how it is felt.
+        part: the part of the file that a strip plays, in place of ``speech`` and ``start_frame``.
+        transcript: the words.
+        alignment: file of the words with their times.
+        accurate: whether to recognise the words first.
+        from_settings: see ``Task``.
 
     Raises:
         WorkerError: if the speech is not there, or the character cannot speak.
@@ -63,18 +120,29 @@ def plan(
             code="bad_character",
             setting="character",
         )
-    if not speech:
+    spoken = part or strips.Spoken(speech, start_frame)
+    path = bpy.path.abspath(spoken.file)
+    if not spoken.file:
         problem = "No speech is chosen."
-    elif not Path(bpy.path.abspath(speech)).is_file():
-        problem = f"The speech file does not exist: {bpy.path.abspath(speech)}."
+    elif not Path(path).is_file():
+        problem = f"The speech file does not exist: {path}."
     else:
         return Task(
             character=job.DataRef.to(target),
             scene=job.DataRef.to(scene, "scenes"),
-            speech=speech,
-            start_frame=start_frame,
-            reference=style,
+            speech=spoken.file,
+            start_frame=spoken.start_frame,
+            style=style if isinstance(style, reference.Manner) else reference.Manner(style),
             fps=frame_rate(scene),
+            emotion=emotion,
+            start_s=spoken.start_s,
+            duration_s=spoken.duration_s,
+            speed=spoken.speed,
+            strip=spoken.strip,
+            transcript=transcript,
+            alignment=alignment,
+            accurate=accurate,
+            from_settings=from_settings,
         )
     raise WorkerError(
         problem, hint="Choose an audio file that exists.", code="missing_speech", setting="speech"
@@ -87,16 +155,21 @@ def steps(task: Task, settings: preferences.Settings) -> job.Steps:
     with tempfile.TemporaryDirectory(prefix="idiolect-") as folder:
         client = get_client(settings.worker())
         output = Path(folder) / "motion.npz"
-        yield client.request("animate", request(task, settings, Path(folder), output))
+        params = request(task, settings, Path(folder), output)
+        answer = yield client.request("animate", params)
         preferences.remember_worker(client.info)
         motion = read_motion(output)
     details = applying.apply(task, motion)
+    details += [*task.style.warnings, *answer.get("warnings", ())]
+    if answer.get("heard"):
+        details.append(f"Heard: {answer['heard']}")
+    properties.of(task.character.find()).made_of = task.digest if task.from_settings else ""
     last = task.start_frame + len(motion.weights) - 1
     seconds = time.monotonic() - started
     name, first = Path(task.speech).name, task.start_frame
     return job.Outcome(
         f"{task.character.name}: {name}, frames {first}–{last} ({seconds:.1f} s)",
-        tuple(details),
+        tuple(dict.fromkeys(details)),
     )
 
 
@@ -111,12 +184,31 @@ def request(
         folder: where a sampled reference may be put, for the worker to read.
         output: where the worker shall write the motion, .npz.
     """
-    return {
+    params = {
         "speech": str(Path(preferences.absolute(task.speech)).absolute()),
-        "start_s": 0.0,
-        "duration_s": None,
-        "fps": task.fps,
-        "style": task.reference.as_params(folder),
+        "start_s": task.start_s,
+        "duration_s": task.duration_s,
+        # Frame i of the scene is second i / fps · speed of the file.
+        "fps": task.fps / task.speed,
+        "style": task.style.as_params(folder),
         "checkpoint": settings.checkpoint_path(),
         "output": str(output),
     }
+    emotion = task.emotion
+    if isinstance(emotion, reference.Reference):
+        emotion = emotion.as_params(folder, "emotion")
+    said = {
+        "emotion": emotion,
+        "transcript": task.transcript,
+        "alignment": task.alignment,
+        "accurate": task.accurate,
+    }
+    return params | {name: value for name, value in said.items() if value}
+
+
+def _digest(values: tuple[Any, ...]) -> str:
+    """A short word for values, arrays among them."""
+    total = hashlib.sha1(usedforsecurity=False)
+    with np.printoptions(threshold=sys.maxsize):
+        total.update(repr(values).encode())
+    return total.hexdigest()[:16]

@@ -30,7 +30,8 @@ def apply(task: Task, motion: Motion) -> list[str]:
         raise WorkerError(f"{reason}.", hint="Nothing was changed.", code="bad_character")
     actor = rig.rig_of(target)
     last = task.start_frame + len(motion.weights) - 1
-    placed = sound.place(scene, task.speech, task.start_frame)
+    # A strip that the artist laid down is the sound already.
+    placed = sound.Placed() if task.strip else sound.place(scene, task.speech, task.start_frame)
     try:
         keyed = keying.key_curves(
             actor.curves(motion),

@@ -1,4 +1,8 @@
-"""What a checkpoint file says of itself, read without PyTorch and without a worker."""
+"""The styles that have names: a checkpoint's own, and those that the artist has saved.
+
+A checkpoint file is asked without PyTorch and without a worker. A saved style is a small file in a
+folder of the user's, its name that of the file.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,12 @@ from pathlib import Path
 
 import bpy
 
-from . import preferences
+from . import environment, preferences
 from .worker.client import find_root
 
 _LONGEST_HEADER = 16 * 1024 * 1024
 _STYLE_PREFIX = "styles."
+STYLE_SUFFIX = ".style.npz"
 
 
 def bundled_checkpoint() -> Path:
@@ -22,7 +27,13 @@ def bundled_checkpoint() -> Path:
 
 
 def style_names(context: bpy.types.Context) -> list[str]:
-    """Names of the ready-made styles of the model in use; empty if it cannot be read."""
+    """Names of the ready-made styles: those of the model in use, then those that were saved."""
+    own = own_styles(context)
+    return [*own, *(name for name in saved_styles() if name not in own)]
+
+
+def own_styles(context: bpy.types.Context) -> list[str]:
+    """Names of the styles of the model in use; empty if it cannot be read."""
     chosen = preferences.of(context).checkpoint
     path = Path(bpy.path.abspath(chosen)) if chosen else bundled_checkpoint()
     try:
@@ -30,6 +41,20 @@ def style_names(context: bpy.types.Context) -> list[str]:
     except OSError:
         return []
     return list(_styles_in(path, changed))
+
+
+def saved_styles() -> dict[str, Path]:
+    """Name to file of the styles that were saved on this computer."""
+    try:
+        files = sorted(styles_folder().glob(f"*{STYLE_SUFFIX}"))
+    except OSError:
+        return {}
+    return {file.name.removesuffix(STYLE_SUFFIX): file for file in files}
+
+
+def styles_folder() -> Path:
+    """Where styles are saved: beside the environments, so all Blenders of this user share it."""
+    return environment.data_dir() / "styles"
 
 
 @lru_cache(maxsize=8)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
-from . import animation, job, making, preferences, properties, reference
-from .properties import PATH_OPTIONS, REFERENCE_KINDS, character_of
+from . import animation, job, making, planning, preferences
+from .properties import character_of
+from .style_properties import PATH_OPTIONS, REFERENCE_KINDS
 from .worker.protocol import WorkerError
+
+OPTIONS = (
+    *("speech", "strip", "start_frame", "transcript", "transcript_file", "accurate"),
+    *(f"{name}{which}" for which in ("", "_b") for name in ("reference_kind", "style")),
+    *(f"reference_{name}{which}" for which in ("", "_b") for name in ("action", "mesh", "file")),
+    *("mix", "strength", "emotion"),
+)
+"""What a script may ask of ``idiolect.animate`` in place of the character's settings."""
 
 
 def _named_or_chosen(context: bpy.types.Context, name: str) -> bpy.types.Object | None:
@@ -173,12 +182,32 @@ class IDIOLECT_OT_animate(job.JobOperator, bpy.types.Operator):
     # What a script leaves out comes from the character's settings in the panel.
     character: StringProperty(name="Character", description="Empty: the panel's character")
     speech: StringProperty(name="Speech", subtype="FILE_PATH", options=PATH_OPTIONS)
+    strip: StringProperty(name="Strip", description="A sound strip, in place of a file")
     start_frame: IntProperty(name="Start Frame", default=1)
+    transcript: StringProperty(name="Transcript", description="The words that are spoken")
+    transcript_file: StringProperty(
+        name="Transcript File", subtype="FILE_PATH", options=PATH_OPTIONS
+    )
+    accurate: BoolProperty(name="Accurate", description="Recognise the words first")
     reference_kind: EnumProperty(name="Reference", items=REFERENCE_KINDS)
-    style: StringProperty(name="Style")
+    style: StringProperty(name="Style", description="Style A: a ready-made or a saved one")
     reference_action: StringProperty(name="Action")
     reference_mesh: StringProperty(name="Mesh")
     reference_file: StringProperty(name="Motion File", subtype="FILE_PATH", options=PATH_OPTIONS)
+    reference_kind_b: EnumProperty(name="Reference B", items=REFERENCE_KINDS)
+    style_b: StringProperty(name="Style B", description="A ready-made or a saved style")
+    reference_action_b: StringProperty(name="Action B")
+    reference_mesh_b: StringProperty(name="Mesh B")
+    reference_file_b: StringProperty(
+        name="Motion File B", subtype="FILE_PATH", options=PATH_OPTIONS
+    )
+    mix: FloatProperty(name="Mix", description="From style A to style B", min=0.0, max=1.0)
+    strength: FloatProperty(name="Strength", default=1.0, min=0.0, max=2.0)
+    emotion: StringProperty(
+        name="Emotion",
+        description="Such as “happiness 0.7”, or “happiness, +surprise 0.4, sadness @ 96 over 12”:"
+        " an emotion, how strong, @ a frame (or 4.5s into the speech), over so many frames",
+    )
 
     @classmethod
     def disabled_reason(cls, context: bpy.types.Context) -> str:
@@ -188,31 +217,11 @@ class IDIOLECT_OT_animate(job.JobOperator, bpy.types.Operator):
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """From the panel's settings, or a script's, to keys."""
         target = _named_or_chosen(context, self.character)
-        scene = context.scene
-        speech, start = self.speech, self.start_frame
-        if target is not None and not self.properties.is_property_set("speech"):
-            speech = properties.of(target).speech
-        if target is not None and not self.properties.is_property_set("start_frame"):
-            start = properties.of(target).start_frame
-        style = self._reference(target, scene)
-        task = animation.plan(scene, target, speech, start, style)
+        given = {
+            name: getattr(self, name) for name in OPTIONS if self.properties.is_property_set(name)
+        }
+        task = planning.of_character(context.scene, target, given)
         return animation.steps(task, preferences.of(context))
-
-    def _reference(
-        self, target: bpy.types.Object | None, scene: bpy.types.Scene
-    ) -> reference.Reference:
-        fps = animation.frame_rate(scene)
-        given = self.properties.is_property_set
-        kind = self.reference_kind if given("reference_kind") else ""
-        if kind == "FILE" or (not kind and given("reference_file")):
-            return reference.from_file(self.reference_file)
-        if kind == "ACTION" or (not kind and given("reference_action")):
-            return reference.from_action(bpy.data.actions.get(self.reference_action), fps)
-        if kind == "MESH" or (not kind and given("reference_mesh")):
-            return reference.from_mesh(scene, bpy.data.objects.get(self.reference_mesh), fps)
-        if kind == "STYLE" or given("style") or target is None:
-            return reference.Reference(style=self.style)
-        return reference.as_reference(properties.of(target), scene, fps)
 
 
 class IDIOLECT_OT_cancel(bpy.types.Operator):

@@ -8,31 +8,23 @@ from . import (
     animation,
     character,
     drawing,
+    emotion_panel,
     installs,
     job,
+    live,
     making,
     operators,
     preferences,
     properties,
     rig,
+    strips,
+    style_panel,
 )
 from .properties import character_of
+from .tab import CharacterTab, Tab
 
 
-class _Tab:
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "Idiolect"
-
-
-class _CharacterTab(_Tab):
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """The settings live on the character."""
-        return character_of(context) is not None
-
-
-class IDIOLECT_PT_character(_Tab, bpy.types.Panel):
+class IDIOLECT_PT_character(Tab, bpy.types.Panel):
     """Who speaks."""
 
     bl_label = "Character"
@@ -67,7 +59,7 @@ class IDIOLECT_PT_character(_Tab, bpy.types.Panel):
             layout.operator("idiolect.add_speech_keys", icon="SHAPEKEY_DATA")
 
 
-class IDIOLECT_PT_speech(_CharacterTab, bpy.types.Panel):
+class IDIOLECT_PT_speech(CharacterTab, bpy.types.Panel):
     """What is said, and when."""
 
     bl_label = "Speech"
@@ -78,34 +70,21 @@ class IDIOLECT_PT_speech(_CharacterTab, bpy.types.Panel):
         if target is None:
             return
         settings, column = properties.of(target), self.layout.column()
-        column.prop(settings, "speech", text="")
-        column.prop(settings, "start_frame")
+        column.row(align=True).prop(settings, "speech_source", expand=True)
+        if settings.speech_source == "STRIP":
+            column.prop(settings, "strip", text="", icon="SEQUENCE")
+        else:
+            column.prop(settings, "speech", text="")
+            column.prop(settings, "start_frame")
+        column.separator()
+        column.prop(settings, "transcript", text="", placeholder="Transcript (optional)")
+        column.prop(settings, "transcript_file", text="", placeholder="…or its file")
+        row = column.row()
+        row.active = not (settings.transcript or settings.transcript_file)
+        row.prop(settings, "accurate")
 
 
-class IDIOLECT_PT_style(_CharacterTab, bpy.types.Panel):
-    """In whose manner."""
-
-    bl_label = "Style"
-
-    def draw(self, context: bpy.types.Context) -> None:
-        """Draw it."""
-        target = character_of(context)
-        if target is None:
-            return
-        settings, column = properties.of(target), self.layout.column()
-        column.row(align=True).prop(settings, "reference_kind", expand=True)
-        field = {
-            "STYLE": "style",
-            "ACTION": "reference_action",
-            "MESH": "reference_mesh",
-            "FILE": "reference_file",
-        }[settings.reference_kind]
-        # Only texts have room for a word where nothing is chosen.
-        hint = {"placeholder": "The model's usual manner"} if field == "style" else {}
-        column.prop(settings, field, text="", **hint)
-
-
-class IDIOLECT_PT_animate(_Tab, bpy.types.Panel):
+class IDIOLECT_PT_animate(Tab, bpy.types.Panel):
     """The button, its progress, and how things stand."""
 
     bl_label = "Animate"
@@ -124,7 +103,18 @@ class IDIOLECT_PT_animate(_Tab, bpy.types.Panel):
             if reason:
                 drawing.say(layout, reason, "INFO", width)
             drawing.draw_outcome(layout, width)
+            self._live(context, width)
         preferences.draw_status(layout, context)
+
+    def _live(self, context: bpy.types.Context, width: int) -> None:
+        target = character_of(context)
+        if target is None:
+            return
+        row = self.layout.row()
+        row.prop(properties.of(target), "live", icon="REC" if live.busy() else "NONE")
+        if live.problem is not None:
+            for text in (live.problem.message, *live.problem.details):
+                drawing.say(self.layout, text, "ERROR", width)
 
 
 def _why_not(context: bpy.types.Context) -> str:
@@ -133,10 +123,19 @@ def _why_not(context: bpy.types.Context) -> str:
     reason = operators.IDIOLECT_OT_animate.disabled_reason(context) or animation.why_not(target)
     if reason or target is None:
         return reason
-    return "" if properties.of(target).speech else "Choose a speech file"
+    settings = properties.of(target)
+    if settings.speech_source == "STRIP":
+        return strips.why_unusable(context.scene, settings.strip)
+    return "" if settings.speech else "Choose a speech file"
 
 
-CLASSES = (IDIOLECT_PT_character, IDIOLECT_PT_speech, IDIOLECT_PT_style, IDIOLECT_PT_animate)
+CLASSES = (
+    IDIOLECT_PT_character,
+    IDIOLECT_PT_speech,
+    *style_panel.CLASSES,
+    *emotion_panel.CLASSES,
+    IDIOLECT_PT_animate,
+)
 
 
 def register() -> None:

@@ -3,83 +3,125 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import EnumProperty, IntProperty, PointerProperty, StringProperty
-
-from . import keying, models, rig_properties
-
-REFERENCE_KINDS = (
-    ("STYLE", "Preset", "A ready-made style that comes with the model"),
-    ("ACTION", "Action", "An Action that moves ARKit shape keys: the manner it was spoken in"),
-    ("MESH", "Mesh", "A mesh whose shape keys are animated"),
-    ("FILE", "File", "A motion file: .npz, LiveLink Face .csv or BEAT .json"),
+from bpy.props import (
+    BoolProperty,
+    EnumProperty,
+    FloatProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
 )
 
-PATH_OPTIONS = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
-"""Paths may begin with // for the .blend's folder; newer Blenders want to be told."""
+from . import emotion_properties, rig_properties, strips
+from .emotion_properties import IdiolectEmotion
+from .style_properties import OVERRIDABLE, PATH_OPTIONS, IdiolectStyle, live_update
+
+SPEECH_SOURCES = (
+    ("FILE", "File", "An audio file, which is placed in the sequencer"),
+    ("STRIP", "Strip", "A sound strip that lies in the sequencer: trimmed and moved as you like"),
+)
 
 
 def _is_mesh(_self: object, candidate: bpy.types.Object) -> bool:
     return candidate.type == "MESH"
 
 
-def _moves_shape_keys(_self: object, action: bpy.types.Action) -> bool:
-    return bool(keying.shape_key_names(action))
-
-
-def _animated_meshes(_self: object, candidate: bpy.types.Object) -> bool:
-    keys = candidate.data.shape_keys if candidate.type == "MESH" else None
-    return bool(keys and keys.animation_data)
-
-
-def _style_names(_self: object, context: bpy.types.Context, _typed: str) -> list[str]:
-    return models.style_names(context)
+def _sound_strips(_self: object, context: bpy.types.Context, _typed: str) -> list[str]:
+    return [strip.name for strip in strips.sounds(context.scene)]
 
 
 class IdiolectCharacter(bpy.types.PropertyGroup):
     """What a character says, and how. Lives on the character's object."""
 
+    # What is said, and when.
+    speech_source: EnumProperty(
+        name="Source",
+        description="Where the speech comes from",
+        items=SPEECH_SOURCES,
+        override=OVERRIDABLE,
+    )
     speech: StringProperty(
         name="Speech",
         description="What the character says: an audio file (wav, flac, mp3, ogg, m4a, …)",
         subtype="FILE_PATH",
         options=PATH_OPTIONS,
+        override=OVERRIDABLE,
+    )
+    strip: StringProperty(
+        name="Strip",
+        description="A sound strip of the sequencer. Its place, trimming and speed count",
+        search=_sound_strips,
+        override=OVERRIDABLE,
     )
     start_frame: IntProperty(
-        name="Start Frame", description="Frame at which the speech starts", default=1
+        name="Start Frame",
+        description="Frame at which the speech starts",
+        default=1,
+        override=OVERRIDABLE,
     )
-    reference_kind: EnumProperty(
-        name="Style",
-        description="Whose manner of speaking the animation takes on",
-        items=REFERENCE_KINDS,
+    transcript: StringProperty(
+        name="Transcript",
+        description="The words that are spoken (English). They make lip closures more certain."
+        " Empty: the speech is heard without",
+        override=OVERRIDABLE,
     )
-    style: StringProperty(
-        name="Style",
-        description="A ready-made style of the model. Empty: its usual manner",
-        search=_style_names,
-    )
-    reference_action: PointerProperty(
-        name="Action",
-        description="An Action that moves ARKit shape keys",
-        type=bpy.types.Action,
-        poll=_moves_shape_keys,
-    )
-    reference_mesh: PointerProperty(
-        name="Mesh",
-        description="A mesh whose ARKit shape keys are animated",
-        type=bpy.types.Object,
-        poll=_animated_meshes,
-    )
-    reference_file: StringProperty(
-        name="Motion File",
-        description="Motion of a face: .npz, LiveLink Face .csv or BEAT .json",
+    transcript_file: StringProperty(
+        name="Transcript File",
+        description="The words in a text file, or with their times in a TextGrid or CSV file",
         subtype="FILE_PATH",
         options=PATH_OPTIONS,
+        override=OVERRIDABLE,
     )
-    rig: PointerProperty(type=rig_properties.IdiolectRig)
+    accurate: BoolProperty(
+        name="Accurate",
+        description="Recognise the words first (English): slower, with more certain lip closures."
+        " Not needed with a transcript",
+        override=OVERRIDABLE,
+    )
+
+    # In whose manner, and how it is felt.
+    style_a: PointerProperty(type=IdiolectStyle, name="Style A", override=OVERRIDABLE)
+    style_b: PointerProperty(type=IdiolectStyle, name="Style B", override=OVERRIDABLE)
+    mix: FloatProperty(
+        name="Mix",
+        description="From style A (0) to style B (1). May be keyframed",
+        min=0.0,
+        max=1.0,
+        subtype="FACTOR",
+        override=OVERRIDABLE,
+        update=live_update,
+    )
+    strength: FloatProperty(
+        name="Strength",
+        description="How much of the style: 0 is an average manner, 1 the style as it was captured,"
+        " 2 a caricature. May be keyframed",
+        min=0.0,
+        max=2.0,
+        default=1.0,
+        subtype="FACTOR",
+        override=OVERRIDABLE,
+        update=live_update,
+    )
+    emotion: PointerProperty(type=IdiolectEmotion, name="Emotion", override=OVERRIDABLE)
+
+    live: BoolProperty(
+        name="Live",
+        description="Show changes of style and emotion at once, in the animation that is there",
+        default=True,
+        override=OVERRIDABLE,
+    )
+    made_of: StringProperty(
+        name="Made Of",
+        description="By which it is known whether the animation is what the settings ask for",
+        options={"HIDDEN"},
+        override=OVERRIDABLE,
+    )
+    rig: PointerProperty(type=rig_properties.IdiolectRig, override=OVERRIDABLE)
     mark: StringProperty(
         name="Mark",
         description="By which this character's strips in the sequencer are known",
         options={"HIDDEN"},
+        override=OVERRIDABLE,
     )
 
 
@@ -92,16 +134,35 @@ class IdiolectScene(bpy.types.PropertyGroup):
         type=bpy.types.Object,
         poll=_is_mesh,
     )
+    show_emotions: BoolProperty(
+        name="Show in Timeline",
+        description="Draw the emotions as coloured bands in the timeline, the dope sheet and the"
+        " sequencer",
+        default=True,
+    )
+
+    def chosen(self) -> IdiolectCharacter | None:
+        """The settings that presets read and write: those of the panel's character."""
+        target = character_of(bpy.context)
+        return None if target is None else of(target)
 
 
-CLASSES = (*rig_properties.CLASSES, IdiolectCharacter, IdiolectScene)
+CLASSES = (
+    *rig_properties.CLASSES,
+    IdiolectStyle,
+    *emotion_properties.CLASSES,
+    IdiolectCharacter,
+    IdiolectScene,
+)
 
 
 def register() -> None:
     """Add the properties to Blender's objects and scenes."""
     for cls in CLASSES:
         bpy.utils.register_class(cls)
-    bpy.types.Object.idiolect = PointerProperty(type=IdiolectCharacter)  # type: ignore
+    bpy.types.Object.idiolect = PointerProperty(  # type: ignore
+        type=IdiolectCharacter, name="Idiolect", override=OVERRIDABLE
+    )
     bpy.types.Scene.idiolect = PointerProperty(type=IdiolectScene)  # type: ignore
 
 

@@ -1,7 +1,7 @@
 """The reference: whose manner of speaking, as the worker is told of it.
 
 A ready-made style goes by its name. A file goes by its path, as it is. An Action, or a mesh that is
-animated, is sampled to a motion file first.
+animated, is sampled to a motion file first. A manner is two of them, mixed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import bpy
 import numpy as np
 import numpy.typing as npt
 
-from . import keying
+from . import controls, keying, models
 from .key_names import arkit_channel
 from .worker.motion_file import Motion, write_motion
 from .worker.protocol import WorkerError
@@ -22,31 +22,113 @@ from .worker.protocol import WorkerError
 SUFFIXES = (".npz", ".csv", ".json")
 LONGEST_S = 60.0
 """More of a reference says no more about its manner; the worker listens to a few seconds."""
+SHORTEST_S = 4.0
+"""With less of it, a manner can hardly be heard: the artist is told."""
 
 _STILL = 1e-4
 """Weights that differ by less do not move a face."""
+_KEPT = 8
+_HARDLY_MOVES = 0.08
+"""A mouth that opens by less all the time says little about how somebody speaks."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A style as the artist chose it. Exactly one field is set, or none: the average manner."""
+    """A style as the artist chose it; nothing set: the average manner.
+
+    Attributes:
+        style: a ready-made one of the model.
+        file: a motion file, or a saved style.
+        motion: motion sampled from the scene.
+        start_s: second of the file from which to listen; None: all of it.
+        end_s: second of the file up to which to listen.
+        warnings: what the artist should know of it.
+    """
 
     style: str = ""
     file: str = ""
     motion: Motion | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    warnings: tuple[str, ...] = ()
 
-    def as_params(self, folder: Path) -> dict[str, str] | None:
+    @property
+    def has_motion(self) -> bool:
+        """Whether it is a clip, with an emotion of its own, and not only a manner."""
+        return self.motion is not None or bool(self.file and not is_saved_style(self.file))
+
+    def as_params(self, folder: Path, name: str = "reference") -> dict[str, Any] | None:
         """What the worker's ``animate`` takes as its style; sampled motion goes to ``folder``."""
         if self.style:
             return {"name": self.style}
         if self.motion is not None:
-            write_motion(folder / "reference.npz", self.motion)
-            return {"reference": str(folder / "reference.npz")}
-        return {"reference": self.file} if self.file else None
+            write_motion(folder / f"{name}.npz", self.motion)
+            return {"reference": str(folder / f"{name}.npz")}
+        if not self.file:
+            return None
+        if is_saved_style(self.file):
+            return {"file": self.file}
+        if self.start_s is None:
+            return {"reference": self.file}
+        return {"reference": self.file, "start_s": self.start_s, "end_s": self.end_s}
 
 
-def from_file(path: str) -> Reference:
+@dataclass(frozen=True)
+class Manner:
+    """Two styles, how much of each, and how strong: what the worker calls the style.
+
+    Attributes:
+        a: style A.
+        b: style B.
+        mix: 0 is A alone, 1 is B alone; a number or a track.
+        strength: 0 is the average manner, 1 the style as it is; a number or a track.
+    """
+
+    a: Reference = Reference()
+    b: Reference = Reference()
+    mix: controls.Track = 0.0
+    strength: controls.Track = 1.0
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the artist should know of the styles that are used."""
+        used = (self.a if self.mix != 1.0 else None, self.b if self.mix != 0.0 else None)
+        return tuple(
+            dict.fromkeys(w for reference in used if reference for w in reference.warnings)
+        )
+
+    def as_params(self, folder: Path) -> dict[str, Any] | None:
+        """What the worker's ``animate`` takes as its style."""
+        if self.strength == 1.0 and self.mix in (0.0, 1.0):
+            return (self.b if self.mix else self.a).as_params(folder)
+        return {
+            "a": self.a.as_params(folder, "reference_a") if self.mix != 1.0 else None,
+            "b": self.b.as_params(folder, "reference_b") if self.mix != 0.0 else None,
+            "mix": self.mix,
+            "strength": self.strength,
+        }
+
+
+def is_saved_style(path: str) -> bool:
+    """Whether a file is a style that *Save Style* wrote, and no motion."""
+    return path.lower().endswith(models.STYLE_SUFFIX)
+
+
+def ready_made(name: str) -> Reference:
+    """A style that goes by its name: the model's own, or one that was saved."""
+    saved = models.saved_styles().get(name)
+    if saved is not None and name not in models.own_styles(bpy.context):
+        return Reference(file=str(saved))
+    return Reference(style=name)
+
+
+def from_file(path: str, start_s: float | None = None, end_s: float | None = None) -> Reference:
     """A reference file, checked as far as can be told without reading it.
+
+    Args:
+        path: the file.
+        start_s: where in it to begin to listen; None: all of it.
+        end_s: where to end.
 
     Raises:
         WorkerError: if it is not there, or of a kind that nobody reads.
@@ -58,8 +140,13 @@ def from_file(path: str) -> Reference:
         problem = f"The reference file does not exist: {file}."
     elif file.suffix.lower() not in SUFFIXES:
         problem = f"The reference file is of a kind that is not read: {file.name}."
+    elif start_s is not None and end_s is not None and end_s <= start_s:
+        problem = f"The part of {file.name} ends before it begins."
     else:
-        return Reference(file=str(file.absolute()))
+        warnings: tuple[str, ...] = ()
+        if start_s is not None and end_s is not None:
+            warnings = _too_short(end_s - start_s, file.name)
+        return Reference(file=str(file.absolute()), start_s=start_s, end_s=end_s, warnings=warnings)
     raise WorkerError(
         problem,
         hint=f"Choose a motion file ({', '.join(SUFFIXES)}), or another kind of reference.",
@@ -68,12 +155,17 @@ def from_file(path: str) -> Reference:
     )
 
 
-def from_action(action: bpy.types.Action | None, fps: float) -> Reference:
+Part = tuple[float, float]
+"""First and last frame of a reference."""
+
+
+def from_action(action: bpy.types.Action | None, fps: float, part: Part | None = None) -> Reference:
     """Sample an Action that moves ARKit shape keys.
 
     Args:
         action: the Action; any data-block may use it.
         fps: the scene's frame rate, so that frames become seconds.
+        part: which frames; None: all.
 
     Raises:
         WorkerError: if there is none, or it moves no face.
@@ -83,15 +175,18 @@ def from_action(action: bpy.types.Action | None, fps: float) -> Reference:
     names = _channels(keying.shape_key_names(action))
     if not names:
         raise _unusable(f"The Action “{action.name}” moves no ARKit shape keys.")
-    start, end = action.curve_frame_range
-    frames = _frames(start, end, fps)
+    first, last = part or tuple(action.curve_frame_range)
+    frames = _frames(first, last, fps)
     return _sampled(
         keying.sample_action(action, list(names.values()), frames), names, fps, action.name
     )
 
 
 def from_mesh(
-    scene: bpy.types.Scene, mesh_object: bpy.types.Object | None, fps: float
+    scene: bpy.types.Scene,
+    mesh_object: bpy.types.Object | None,
+    fps: float,
+    part: Part | None = None,
 ) -> Reference:
     """Sample the shape keys of an animated mesh: by its Action, or frame by frame where NLA strips
     or drivers have a say.
@@ -110,13 +205,13 @@ def from_mesh(
     if not strips and not len(animation.drivers):
         if animation.action is None:
             raise _unusable(f"“{mesh_object.name}” has no animated shape keys.")
-        return from_action(animation.action, fps)
+        return from_action(animation.action, fps, part)
     ranges = [(strip.frame_start, strip.frame_end) for strip in strips]
     if animation.action is not None:
         ranges.append(tuple(animation.action.curve_frame_range))
     if not ranges:  # only drivers: what moves them is not known from here
         ranges = [(scene.frame_start, scene.frame_end)]
-    frames = _frames(min(r[0] for r in ranges), max(r[1] for r in ranges), fps)
+    frames = _frames(*(part or (min(r[0] for r in ranges), max(r[1] for r in ranges))), fps)
     names = _channels([block.name for block in keys.key_blocks])
     values = np.zeros((len(frames), len(names)), np.float32)
     now, part = scene.frame_current, scene.frame_subframe
@@ -150,7 +245,17 @@ def _sampled(
 ) -> Reference:
     if len(values) < 2 or float(np.ptp(values, axis=0).max()) < _STILL:
         raise _unusable(f"“{source}” does not move the face.")
-    return Reference(motion=Motion(values, tuple(names), fps))
+    warnings = _too_short((len(values) - 1) / fps, source)
+    mouth = [i for i, name in enumerate(names) if name.startswith(("jaw", "mouth"))]
+    if not mouth or float(np.ptp(values[:, mouth], axis=0).max()) < _HARDLY_MOVES:
+        warnings += (f"“{source}” hardly moves the mouth: it says little about a manner.",)
+    return Reference(motion=Motion(values, tuple(names), fps), warnings=warnings)
+
+
+def _too_short(seconds: float, source: str) -> tuple[str, ...]:
+    if seconds >= SHORTEST_S:
+        return ()
+    return (f"“{source}” is {seconds:.1f} s of reference; 4 to 10 s tell a manner well.",)
 
 
 def _unusable(problem: str) -> WorkerError:
@@ -163,16 +268,54 @@ def _unusable(problem: str) -> WorkerError:
     )
 
 
-def as_reference(choice: Any, scene: bpy.types.Scene, fps: float) -> Reference:
-    """The reference that a character's settings (``properties.IdiolectCharacter``) ask for.
+def length_warning(choice: Any, fps: float) -> str:
+    """Whether a choice in the panel is too short, as far as can be told at once."""
+    if choice.kind == "FILE":
+        seconds = choice.end_s - choice.start_s if choice.use_range and choice.file else None
+        source = Path(choice.file).name
+    else:
+        thing = choice.action if choice.kind == "ACTION" else choice.mesh
+        if thing is None or (choice.kind == "MESH" and not choice.use_range):
+            return ""
+        source = thing.name
+        part = (choice.first, choice.last) if choice.use_range else tuple(thing.curve_frame_range)
+        seconds = (part[1] - part[0]) / fps
+    return "" if seconds is None else next(iter(_too_short(seconds, source)), "")
+
+
+_sampled_before: dict[tuple[Any, ...], Reference] = {}
+
+
+def as_reference(
+    choice: Any, scene: bpy.types.Scene, fps: float, *, reuse: bool = False
+) -> Reference:
+    """The reference that a choice in the panel (``style_properties.IdiolectStyle``) means.
+
+    Args:
+        choice: what was chosen.
+        scene: where a mesh is played.
+        fps: the scene's frame rate.
+        reuse: whether what was sampled for the same choice before will do. Playing a mesh takes
+            time, and must not move the scene's time while a slider is dragged.
 
     Raises:
-        WorkerError: if what they name cannot serve as one.
+        WorkerError: if what it names cannot serve as one.
     """
-    if choice.reference_kind == "FILE":
-        return from_file(choice.reference_file)
-    if choice.reference_kind == "ACTION":
-        return from_action(choice.reference_action, fps)
-    if choice.reference_kind == "MESH":
-        return from_mesh(scene, choice.reference_mesh, fps)
-    return Reference(style=choice.style)
+    if choice.kind == "STYLE":
+        return ready_made(choice.style)
+    if choice.kind == "FILE":
+        return from_file(choice.file, *((choice.start_s, choice.end_s) if choice.use_range else ()))
+    part = (choice.first, choice.last) if choice.use_range else None
+    if part is not None and part[1] <= part[0]:
+        raise _unusable("The part of the reference ends before it begins.")
+    source = choice.action if choice.kind == "ACTION" else choice.mesh
+    key = (choice.kind, source.session_uid if source else 0, part, fps)
+    if not reuse or key not in _sampled_before:
+        if choice.kind == "ACTION":
+            sampled = from_action(source, fps, part)
+        else:
+            sampled = from_mesh(scene, source, fps, part)
+        _sampled_before[key] = sampled
+        while len(_sampled_before) > _KEPT:
+            del _sampled_before[next(iter(_sampled_before))]
+    return _sampled_before[key]

@@ -13,6 +13,8 @@ from typing import Any
 
 import bpy
 
+from .strips import handles
+
 OWNER = "idiolect"
 """Custom property of strips that this add-on made: the mark of the character that speaks."""
 
@@ -72,9 +74,9 @@ def settle(scene: bpy.types.Scene, placed: Placed, last: int, owner: str) -> Non
     strip = placed.strip
     if strip is None:
         return
-    first, _ = span(strip)
+    first, _ = handles(strip)
     for other in [s for s in _strips(scene.sequence_editor) if s.get(OWNER) == owner]:
-        start, end = span(other)
+        start, end = handles(other)
         if (start <= last and first < end) or other.sound.filepath == strip.sound.filepath:
             channel = other.channel
             _remove(scene, other)
@@ -94,13 +96,6 @@ def make_room(scene: bpy.types.Scene, first: int, last: int) -> None:
 def _strips(editor: Any) -> Any:
     """All strips of the sequencer, in the collection that also makes new ones."""
     return editor.strips if hasattr(editor, "strips") else editor.sequences
-
-
-def span(strip: Any) -> tuple[float, float]:
-    """First frame of a strip, and the frame after its last."""
-    if hasattr(strip, "left_handle"):  # from Blender 5.2 on; the other names go in 6.0
-        return strip.left_handle, strip.right_handle
-    return strip.frame_final_start, strip.frame_final_end
 
 
 def _remove(scene: bpy.types.Scene, strip: Any) -> None:

@@ -114,8 +114,9 @@ def manner(line: Line, scene: bpy.types.Scene, actor: bpy.types.Object) -> refer
             raise bad(f"There is no Action “{line.action}” in the file.", "Check its name.")
         return reference.from_action(action, animation.frame_rate(scene))
     if line.style:
-        return reference.Reference(style=line.style)
-    return reference.as_reference(properties.of(actor), scene, animation.frame_rate(scene))
+        return reference.ready_made(line.style)
+    settings = properties.of(actor)
+    return reference.as_reference(settings.style_a, scene, animation.frame_rate(scene))
 
 
 def second_manner(line: Line, folder: Path) -> dict[str, str] | None:

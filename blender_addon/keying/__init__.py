@@ -15,6 +15,7 @@ from .curves import Curve, Place, value_path
 from .nla import MARK
 from .reading import (
     animated_elsewhere,
+    curve_of,
     places_of,
     sample_action,
     sample_places,
@@ -31,6 +32,7 @@ __all__ = [
     "Manner",
     "Place",
     "animated_elsewhere",
+    "curve_of",
     "key_curves",
     "lines_of",
     "places_of",

@@ -22,6 +22,16 @@ def shape_key_names(action: bpy.types.Action) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def curve_of(data: bpy.types.ID, path: str) -> bpy.types.FCurve | None:
+    """The curve by which a data-block's Action moves one of its properties; None if none does."""
+    if data.animation_data is None:
+        return None
+    for curve in actions.active_curves(data.animation_data):
+        if curve.data_path == path and not curve.mute and not curve.is_empty:
+            return curve
+    return None
+
+
 def sample_action(
     action: bpy.types.Action, key_names: list[str], frames: npt.NDArray[np.float64]
 ) -> Floats:

@@ -23,7 +23,7 @@ from scenes import (
 )
 
 from blender_addon import animation, applying, character, job, preferences, reference
-from blender_addon.sound import span
+from blender_addon.strips import handles
 from blender_addon.worker.motion_file import Motion, read_motion, write_motion
 from blender_addon.worker.protocol import WorkerError
 
@@ -114,11 +114,11 @@ def test_sound_and_frame_range(speech_file: Path) -> None:
         assert "no audio" in job.last_outcome.details[0] and not strips(scene)
         return
     (strip,) = strips(scene)
-    assert span(strip)[0] == 10 and Path(strip.sound.filepath) == speech_file
+    assert handles(strip)[0] == 10 and Path(strip.sound.filepath) == speech_file
     assert scene.sync_mode == "AUDIO_SYNC"
     press(speech=str(speech_file), start_frame=30)
     (strip,) = strips(scene)
-    assert span(strip)[0] == 30 and len(bpy.data.sounds) == 1
+    assert handles(strip)[0] == 30 and len(bpy.data.sounds) == 1
 
 
 @pytest.mark.skipif(not bpy.app.build_options.audaspace, reason="this Blender has no audio")
@@ -131,7 +131,7 @@ def test_the_artists_strips_stay(speech_file: Path) -> None:
     for _ in range(2):
         press(speech=str(speech_file))
         assert {s.name for s in strips(scene)} == {"Music", "speech"}
-    assert (music.channel, span(music)[0]) == (1, 5)
+    assert (music.channel, handles(music)[0]) == (1, 5)
     assert scene.sync_mode == "NONE", "who has sound already has chosen the sync mode"
 
 

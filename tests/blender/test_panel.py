@@ -12,7 +12,7 @@ from pathlib import Path
 
 import bpy
 import pytest
-from scenes import speaking_mesh
+from scenes import handmade_action, speaking_mesh
 
 from blender_addon import installs, job, models, operators, panel, preferences, rig_panel
 from blender_addon.worker.protocol import Progress
@@ -61,7 +61,10 @@ class Notes:
     def column(self, **_: object) -> Notes:
         return Notes(self.words)
 
-    row = box = column
+    row = box = split = column
+
+    def separator(self, **_: object) -> None:
+        pass
 
 
 def drawn() -> str:
@@ -75,8 +78,14 @@ def drawn() -> str:
         region=types.SimpleNamespace(width=260),
     )
     for cls in (*panel.CLASSES, rig_panel.IDIOLECT_PT_rig):
+        if not issubclass(cls, bpy.types.Panel):
+            continue
         if not hasattr(cls, "poll") or cls.poll(context):
-            cls.draw(types.SimpleNamespace(layout=Notes(words)), context)
+            panel_of = types.SimpleNamespace(layout=Notes(words))
+            for name, value in vars(cls).items():
+                if name.startswith("_") and callable(value):
+                    setattr(panel_of, name, types.MethodType(value, panel_of))
+            cls.draw(panel_of, context)
     return " ".join(words)
 
 
@@ -122,14 +131,46 @@ def test_a_character_lacks_only_a_speech(ready) -> None:
     ("kind", "field"),
     [
         ("STYLE", "style"),
-        ("ACTION", "reference_action"),
-        ("MESH", "reference_mesh"),
-        ("FILE", "reference_file"),
+        ("ACTION", "action"),
+        ("MESH", "mesh"),
+        ("FILE", "file"),
     ],
 )
 def test_each_kind_of_reference_has_its_field(ready, kind: str, field: str) -> None:
-    speaking_mesh().idiolect.reference_kind = kind
-    assert f"<{field}>" in drawn()
+    hero = speaking_mesh()
+    hero.idiolect.style_a.kind = kind
+    assert f"<kind> <{field}>" in drawn()
+    hero.idiolect.style_b.kind = kind
+    assert drawn().count(f"<kind> <{field}>") == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "fields"),
+    [
+        ("NONE", ""),
+        ("LIST", "<changes>"),
+        ("SLIDERS", "<neutral> <happiness> <anger> <sadness>"),
+        ("REFERENCE", "<reference> <kind> <style>"),
+    ],
+)
+def test_each_source_of_emotion_has_its_fields(ready, source: str, fields: str) -> None:
+    emotion = speaking_mesh().idiolect.emotion
+    bpy.ops.idiolect.add_emotion(emotion="anger", frame=12)
+    assert (emotion.source, emotion.changes[0].frame) == ("LIST", 12)
+    emotion.source, emotion.reference = source, "OTHER"
+    assert f"<source> {fields}".strip() in drawn()
+
+
+def test_a_short_reference_is_warned_of(ready) -> None:
+    hero = speaking_mesh()
+    action = handmade_action(hero, {"jawOpen": [(1, 0.0), (49, 1.0)]})
+    style = hero.idiolect.style_a
+    style.kind = "ACTION"
+    assert "4 to 10 seconds of speech are enough" in drawn()
+    style.action = action
+    assert "is 2.0 s of reference" in drawn()
+    style.use_range, style.first, style.last = True, 1, 121
+    assert "s of reference" not in drawn()
 
 
 def test_missing_and_driven_keys_are_named(ready) -> None:
