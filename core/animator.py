@@ -1,49 +1,51 @@
-"""Speech and a style in, facial motion out: the whole inference, in windows.
+"""Speech, a manner and an emotion in, facial motion out: the whole inference of one speech.
 
-However long the speech, at most one window of sound and one of features is worked on at a time;
-what grows with the length is what was heard, in half precision (about 2 MB a minute), and the
-motion itself.
+However long the speech, one window of sound and one of features is worked on at a time; what grows
+with the length is the motion itself, and what finishing needs of what was heard (0.6 MB a minute).
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from core.checkpoint import load_checkpoint, load_weights
-from core.conditioning import StyleTrack
+from core.conditioning import EmotionTrack, StyleControl, Styles, StyleTrack, Track
+from core.decoding import Conditions, Decoder
 from core.device import pick
-from core.errors import Cancelled, IdiolectError
-from core.finishing import FinishSettings, Heard, finish
+from core.engine import Engine
+from core.errors import IdiolectError
+from core.finishing import FinishSettings, finish_raw
 from core.listening import HeardSpeech, Listener, SpeechSource
 from core.model.backbones import BackboneConfig, build_backbone, track_sizes
 from core.model.config import ModelConfig, from_dict
-from core.model.decoder import SpeechTracks
 from core.model.model import IdiolectModel
-from core.motion import ARKIT_CHANNELS, MotionClip, frame_count, resample
+from core.motion import ARKIT_CHANNELS, MotionClip, frame_count
+from core.raw_motion import Heard, RawMotion
+from core.references import prepare
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "idiolect.safetensors"
 DEFAULT_STYLE = "neutral"
+MEAN_STYLE = "mean"
 
-log = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
 Progress = Callable[[str, int, int], None]
-Style = str | np.ndarray | StyleTrack | None
+Warn = Callable[[str], None]
+Style = str | np.ndarray | Styles | None
 
-_WINDOW_S = 10.0
-_FADE_FRAMES = 24
-_UNBOUNDED_MARGIN_S = 2.0
-"""Context given to models whose attention has no limit; bounded ones get exactly what they use."""
 _REFERENCE_WINDOW_S = 6.0
-_SHORTEST_REFERENCE_S = 0.5
+
+
+def nobody(*_: object) -> None:
+    """Who listens to progress and warnings when nobody does."""
+
+
+def never() -> bool:
+    """The answer to "cancelled?" when nobody can."""
+    return False
 
 
 class Animator:
@@ -55,15 +57,21 @@ class Animator:
         fps: The frame rate it works at; `animate` gives any other.
         parameters: Number of its weights, backbone included.
         styles: Ready-made style codes by name, each (d_s,).
-        device: Where it runs.
+        trained_emotions: The emotions that it has learnt; empty if none.
+        fingerprint: Tells its style codes from those of other models.
+        engine: Its networks, on their device.
+        listener: What hears, with its memory.
     """
 
-    def __init__(self, checkpoint: Path | None = None, device: str = "auto") -> None:
+    def __init__(
+        self, checkpoint: Path | None = None, device: str = "auto", *, half: bool = False
+    ) -> None:
         """Load a checkpoint.
 
         Args:
             checkpoint: A file written by `training.train`; the bundled model by default.
             device: "auto", "cpu", "cuda" or "mps".
+            half: On a CUDA device, compute in half precision.
 
         Raises:
             IdiolectError: The file is missing, damaged or foreign, or there is no such device.
@@ -83,55 +91,136 @@ class Animator:
         backbone = build_backbone(backbone_config)
         if backbone_config.kind == "compact":
             load_weights(backbone, loaded.part("backbone"), path)
-        self.model = IdiolectModel(self.config, track_sizes(backbone, self.config.speech))
-        load_weights(self.model, loaded.part("model"), path)
-        self.model.eval()
+        model = IdiolectModel(self.config, track_sizes(backbone, self.config.speech))
+        load_weights(model, loaded.part("model"), path)
+        self.fingerprint = _fingerprint(model)
         self.styles = {name: code.numpy() for name, code in loaded.part("styles").items()}
         self.name = str(loaded.metadata.get("name", path.stem))
+        self.trained_emotions = tuple(loaded.metadata.get("emotions", ()))
         self.space = self.config.motion.space
         self.fps = self.config.motion.fps
-        self.parameters = sum(p.numel() for m in (self.model, backbone) for p in m.parameters())
-        self.device = pick(device)
-        self._listener = Listener(backbone.eval(), self.device)
+        self.parameters = sum(p.numel() for m in (model, backbone) for p in m.parameters())
+        self._null_style = model.null_style.detach().float().numpy().copy()
+        self.engine = Engine(model, backbone, pick(device), half=half)
+        self.listener = Listener(self.engine)
         self._style_cache: dict[str, np.ndarray] = {}
-        self.model.to(self.device)
 
-    def style_from_motion(self, clip: MotionClip) -> np.ndarray:
+    @property
+    def device(self) -> torch.device:
+        """Where it computes; the processor once another device has failed."""
+        return self.engine.device
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the columns of its motion."""
+        if self.space == "arkit":
+            return ARKIT_CHANNELS
+        return tuple(f"{self.space}_{i}" for i in range(self.config.motion.channels))
+
+    # Manners.
+
+    @property
+    def mean_style(self) -> np.ndarray:
+        """The average manner (d_s,): the style "mean" if the model has one, else the mean of its
+        ready-made styles; of a model without any, its token for "no style given".
+        """
+        if MEAN_STYLE in self.styles or not self.styles:
+            return self.styles.get(MEAN_STYLE, self._null_style)
+        return np.stack(list(self.styles.values())).mean(axis=0)
+
+    def style_code(self, style: str | np.ndarray | None) -> np.ndarray:
+        """The code (d_s,) of a ready-made style by name, of a code itself, or of the default.
+
+        Raises:
+            IdiolectError: There is no such style, or the code is another model's.
+        """
+        if style is None:
+            return self.styles.get(DEFAULT_STYLE, self._null_style)
+        if isinstance(style, str):
+            if style not in self.styles:
+                raise IdiolectError(
+                    f"the model '{self.name}' has no style '{style}'",
+                    hint=f"It has: {', '.join(sorted(self.styles)) or 'none; give a reference'}.",
+                    code="unknown_style",
+                    setting="style",
+                )
+            return self.styles[style]
+        return self._fitting(np.asarray(style, np.float32))
+
+    def style_control(
+        self,
+        a: str | np.ndarray | None,
+        b: str | np.ndarray | None = None,
+        mix: float | Track = 0.0,
+        strength: float | Track = 1.0,
+    ) -> StyleControl:
+        """Two styles, mixed and strengthened; each by name, code, or None for the default.
+
+        Raises:
+            IdiolectError: See `style_code`; or `mix` or `strength` is out of its range.
+        """
+        tracks = (t if isinstance(t, Track) else Track.constant(t) for t in (mix, strength))
+        return StyleControl(self.style_code(a), self.style_code(b), self.mean_style, *tracks)
+
+    def style_from_motion(self, clip: MotionClip, warn: Warn = nobody) -> np.ndarray:
         """The style code (d_s,) of a reference clip.
 
         Raises:
-            IdiolectError: The clip is of another motion space, too short, or does not move.
+            IdiolectError: See `core.references.prepare`.
         """
-        motion = self._reference(clip)
+        motion = prepare(clip, self.space, self.config.style.fps, warn)
         key = hashlib.blake2b(motion.tobytes(), digest_size=16).hexdigest()
         if key not in self._style_cache:
-            self._style_cache[key] = self._guarded(lambda: self._encode(motion))
+            self._style_cache[key] = self.engine.attempt(lambda: self._encode(motion))
         return self._style_cache[key]
+
+    def emotion_from_motion(self, clip: MotionClip, warn: Warn = nobody) -> EmotionTrack:
+        """The emotions of a reference clip, over its own time.
+
+        Raises:
+            IdiolectError: The model reads no emotions from motion, or see
+                `core.references.prepare`.
+        """
+        motion = prepare(clip, self.space, self.config.style.fps, warn)
+
+        def work() -> np.ndarray:
+            window = torch.from_numpy(motion)[None].to(self.device)
+            mask = torch.ones(window.shape[:2], dtype=torch.bool, device=self.device)
+            scores = self.engine.model.read_emotion(window, mask)
+            return scores[0].float().softmax(-1).cpu().numpy()
+
+        return EmotionTrack.of_frames(self.engine.attempt(work), self.config.style.fps)
+
+    # Motion.
 
     def animate(
         self,
         speech: np.ndarray | str | Path,
         *,
         style: Style = None,
+        emotion: EmotionTrack | None = None,
         fps: float,
         start_s: float = 0.0,
         duration_s: float | None = None,
         finishing: FinishSettings | None = FinishSettings(),  # noqa: B008 (frozen)
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
+        warn: Warn = nobody,
     ) -> MotionClip:
-        """Animate speech.
+        """Animate speech: `perform`, then `core.finishing.finish_raw`.
 
         Args:
             speech: Samples (S,) at 16 kHz, or a file.
-            style: Name of a ready-made style, a style code, a track of them, or None for the
-                model's default.
+            style: Name of a ready-made style, a style code, a track of them, a `StyleControl`, or
+                None for the model's default.
+            emotion: Emotions over time, or None for none in particular.
             fps: Frames per second wanted.
             start_s: For a file: where to begin, in seconds.
             duration_s: For a file: how much to animate; None = to the end.
             finishing: What `core.finishing` does; None gives the raw motion.
             progress: Called with (stage, done, total).
             cancelled: Polled between windows.
+            warn: Called with what might not be as wished.
 
         Returns:
             Motion with round(duration · fps) + 1 frames, frame i at i / fps seconds.
@@ -140,72 +229,72 @@ class Animator:
             IdiolectError: The speech cannot be read, or the style is unknown.
             Cancelled: `cancelled` said so.
         """
-        if not (np.isfinite(fps) and fps > 0.0):
-            raise IdiolectError(
-                f"the frame rate must be above 0, not {fps}", code="bad_fps", setting="fps"
-            )
-        track = self._style_track(style)
-        report = progress or (lambda stage, done, total: None)
-        stop = cancelled or (lambda: False)
+        check_fps(fps)
         source = SpeechSource(speech, start_s, duration_s)
-        heard = self._guarded(lambda: self._listener.listen(source, report, stop))
-        weights = self._guarded(lambda: self._decode(heard, track, report, stop))
-        if self.space == "arkit":
-            weights = weights.clip(0.0, 1.0)
-        clip = MotionClip(weights, self._channels(), self.fps, self.space)
-        if finishing is not None:
-            knowledge = Heard(heard.posteriors.astype(np.float32), heard.prosody[:, 0])
-            clip = finish(clip, finishing, knowledge)
-        return resample(clip, fps, frames=frame_count(heard.duration_s, fps))
-
-    @torch.inference_mode()
-    def _decode(
-        self,
-        heard: HeardSpeech,
-        track: StyleTrack,
-        report: Progress,
-        stop: Callable[[], bool],
-    ) -> np.ndarray:
-        """Motion (T, C) at the model's own frame rate, window by window with cross-fades."""
-        frames = frame_count(heard.duration_s, self.fps)
-        channels = self.config.motion.channels
-        total = np.zeros((frames, channels), np.float32)
-        share = np.zeros((frames, 1), np.float32)
-        align = self.model.speech_encoder.align
-        reach = self.model.reach
-        margin = round(_UNBOUNDED_MARGIN_S * self.fps) if reach is None else reach
-        step = round(_WINDOW_S * self.fps)
-        for first in range(0, frames, step):
-            if stop():
-                raise Cancelled
-            report("Animating", first, frames)
-            last = min(first + step, frames)
-            # Windows begin where speech and motion frames fall on the same time.
-            start = max(0, first - _FADE_FRAMES - margin) // align.repeat * align.repeat
-            end = min(frames, last + _FADE_FRAMES + margin)
-            window = self._window(heard, track, start, end)
-            level = _fade(first, last, start, end, frames)[:, None]
-            total[start:end] += window * level
-            share[start:end] += level
-        report("Animating", frames, frames)
-        return total / share
-
-    def _window(self, heard: HeardSpeech, track: StyleTrack, start: int, end: int) -> np.ndarray:
-        align = self.model.speech_encoder.align
-        first = start // align.repeat * align.stride
-        last = -(-end * align.stride // align.repeat) + align.reach
-        tracks = SpeechTracks(
-            *(
-                torch.from_numpy(part[first:last].astype(np.float32))[None].to(self.device)
-                for part in (heard.hidden, heard.posteriors, heard.prosody)
-            )
+        raw = self.perform(
+            source,
+            style=style,
+            emotion=emotion,
+            progress=progress,
+            cancelled=cancelled,
+            warn=warn,
         )
-        codes = torch.from_numpy(track.at(np.arange(start, end) / self.fps)).to(self.device)
-        lengths = torch.tensor([tracks.prosody.shape[1]], device=self.device)
-        motion: Tensor = self.model(tracks, lengths, end - start, style=codes[None])
-        return motion[0].float().cpu().numpy()
+        return finish_raw(raw, finishing, fps)
 
-    @torch.inference_mode()
+    def perform(
+        self,
+        source: SpeechSource,
+        *,
+        style: Style = None,
+        emotion: EmotionTrack | None = None,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        warn: Warn = nobody,
+    ) -> RawMotion:
+        """Raw motion at the model's own frame rate; see `animate` for arguments and errors."""
+        conditions = self.conditions(style, emotion, warn)
+        report, stop = progress or nobody, cancelled or never
+        seconds, stretches = self.listener.listen(source, report, stop)
+        knowledge: list[Heard] = []
+        decoder = Decoder(self.engine, _noting(stretches, knowledge), conditions)
+        weights = np.empty(
+            (frame_count(seconds, self.fps), self.config.motion.channels), np.float32
+        )
+        done = 0
+        report("Animating", 0, len(weights))
+        for block in decoder.frames(stop):
+            weights[done : done + len(block)] = block
+            done += len(block)
+            report("Animating", done, len(weights))
+        clip = MotionClip(weights, self.channels, self.fps, self.space)
+        return RawMotion(clip, Heard.joined(knowledge), seconds)
+
+    def conditions(
+        self, style: Style, emotion: EmotionTrack | None = None, warn: Warn = nobody
+    ) -> Conditions:
+        """A style in any form and an emotion, checked.
+
+        Raises:
+            IdiolectError: See `style_code`.
+        """
+        if emotion is not None and not self.trained_emotions:
+            warn(f"The model '{self.name}' has not learnt emotions: they may do nothing, or harm.")
+        if style is None or isinstance(style, str | np.ndarray):
+            return Conditions(StyleTrack.constant(self.style_code(style)), emotion)
+        self._fitting(style.at(np.zeros(1))[0])
+        return Conditions(style, emotion)
+
+    def _fitting(self, code: np.ndarray) -> np.ndarray:
+        if code.shape != (self.config.style.code,) or not np.isfinite(code).all():
+            raise IdiolectError(
+                f"the style code has {code.size} numbers, the model wants "
+                f"{self.config.style.code} finite ones",
+                hint="A style code only fits the model that made it: encode the reference again.",
+                code="bad_style",
+                setting="style",
+            )
+        return code
+
     def _encode(self, motion: np.ndarray) -> np.ndarray:
         """Style code of motion at the style encoder's rate: the mean over windows."""
         length = round(_REFERENCE_WINDOW_S * self.config.style.fps)
@@ -214,97 +303,33 @@ class Animator:
         for part in parts:
             window = torch.from_numpy(np.ascontiguousarray(part))[None].to(self.device)
             mask = torch.ones(window.shape[:2], dtype=torch.bool, device=self.device)
-            codes.append(self.model.encode_style(window, mask)[0].float().cpu().numpy())
+            codes.append(self.engine.model.encode_style(window, mask)[0].float().cpu().numpy())
         return np.average(codes, axis=0, weights=[len(part) for part in parts]).astype(np.float32)
 
-    def _reference(self, clip: MotionClip) -> np.ndarray:
-        """A reference clip's weights at the style encoder's frame rate, (R, C)."""
-        if clip.space != self.space:
-            raise IdiolectError(
-                f"the reference is '{clip.space}' motion, but the model '{self.name}' wants "
-                f"'{self.space}'",
-                hint="Choose a reference of the same kind, or another model.",
-                code="reference_space",
-                setting="reference",
-            )
-        if clip.duration_s < _SHORTEST_REFERENCE_S:
-            raise IdiolectError(
-                f"the reference animation is too short: {clip.duration_s:.2f} s",
-                hint=f"Give at least {_SHORTEST_REFERENCE_S:g} s; five or more are better.",
-                code="reference_short",
-                setting="reference",
-            )
-        # Interpolated plainly: closures are not to be moved about in what a style is read from.
-        times = np.arange(frame_count(clip.duration_s, self.config.style.fps))
-        position = (times / self.config.style.fps * clip.fps).clip(0, len(clip.weights) - 1)
-        weights = clip.select(self._channels()) if self.space == "arkit" else clip.weights
-        before = np.floor(position).astype(int)
-        after = np.minimum(before + 1, len(weights) - 1)
-        part = (position - before)[:, None].astype(np.float32)
-        motion = weights[before] * (1.0 - part) + weights[after] * part
-        if float(np.ptp(motion, axis=0).max()) < 1e-3:
-            raise IdiolectError(
-                "the reference animation does not move the face",
-                hint="Choose an Action or file with animated ARKit shape keys.",
-                code="reference_still",
-                setting="reference",
-            )
-        return np.ascontiguousarray(motion, np.float32)
 
-    def _style_track(self, style: Style) -> StyleTrack:
-        if isinstance(style, StyleTrack):
-            track = style
-        elif isinstance(style, str):
-            if style not in self.styles:
-                raise IdiolectError(
-                    f"the model '{self.name}' has no style '{style}'",
-                    hint=f"It has: {', '.join(sorted(self.styles)) or 'none; give a reference'}.",
-                    code="unknown_style",
-                    setting="style",
-                )
-            track = StyleTrack.constant(self.styles[style])
-        elif style is None:
-            null = self.model.null_style.detach().float().cpu().numpy()
-            track = StyleTrack.constant(self.styles.get(DEFAULT_STYLE, null))
-        else:
-            track = StyleTrack.constant(np.asarray(style, np.float32))
-        if track.codes.shape[1] != self.config.style.code:
-            raise IdiolectError(
-                f"the style code has {track.codes.shape[1]} numbers, the model wants "
-                f"{self.config.style.code}",
-                hint="A style code only fits the model that made it: encode the reference again.",
-                code="bad_style",
-                setting="style",
-            )
-        return track
+def check_fps(fps: float) -> None:
+    """Refuse what is no frame rate.
 
-    def _channels(self) -> tuple[str, ...]:
-        if self.space == "arkit":
-            return ARKIT_CHANNELS
-        return tuple(f"{self.space}_{i}" for i in range(self.config.motion.channels))
-
-    def _guarded(self, work: Callable[[], Result]) -> Result:
-        """Do work on the device; if an accelerator fails, go on with the processor."""
-        try:
-            return work()
-        except RuntimeError as error:  # out of memory, or an operation the device does not know
-            if self.device.type == "cpu":
-                raise
-            log.warning("%s failed (%s); going on with the CPU", self.device, error)
-            self.device = torch.device("cpu")
-            self.model.to(self.device)
-            self._listener.move_to(self.device)
-            return work()
-
-
-def _fade(first: int, last: int, start: int, end: int, frames: int) -> np.ndarray:
-    """Weight (end - start,) of a window responsible for [first, last): soft edges, none at the
-    ends.
+    Raises:
+        IdiolectError: code "bad_fps".
     """
-    index = np.arange(start, end, dtype=np.float32)
-    rise = (index - first + _FADE_FRAMES + 1) / (2 * _FADE_FRAMES + 1)
-    fall = (last + _FADE_FRAMES - index) / (2 * _FADE_FRAMES + 1)
-    level = np.minimum(
-        rise if first > 0 else np.ones_like(index), fall if last < frames else np.ones_like(index)
-    )
-    return level.clip(0.0, 1.0)
+    if not (np.isfinite(fps) and fps > 0.0):
+        raise IdiolectError(
+            f"the frame rate must be above 0, not {fps}", code="bad_fps", setting="fps"
+        )
+
+
+def _noting(stretches: Iterator[HeardSpeech], knowledge: list[Heard]) -> Iterator[HeardSpeech]:
+    """The stretches, while what finishing needs of them is noted."""
+    for stretch in stretches:
+        knowledge.append(Heard.of(stretch.posteriors, stretch.prosody[:, 0]))
+        yield stretch
+
+
+def _fingerprint(model: IdiolectModel) -> str:
+    """Equal for models between which style codes can be exchanged: those of one style encoder."""
+    digest = hashlib.blake2b(digest_size=12)
+    for name, value in sorted(model.style_encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.float().contiguous().numpy().tobytes())
+    return digest.hexdigest()

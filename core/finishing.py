@@ -1,73 +1,33 @@
-"""What is done to ARKit motion after the model: closures sealed and parted, silence calmed, jitter
-removed, blinks.
+"""What is done to motion after the model, without it: fast enough to follow a slider.
 
-Everything works on plain arrays and never invents articulation: a closure is only completed where
-the phones that were heard ask for one, and the mouth is only calmed where nothing was said.
+In this order: the mouth is calmed in pauses, jitter is removed, regions move more or less, closures
+are sealed and other speech is parted, and the face lives a little; then time is shifted and brought
+to the scene's frame rate. It never invents articulation: a closure is only completed where p, b or
+m was heard, and the mouth is only calmed where nothing was said.
 
-Shapes: T motion frames, N speech frames (50 Hz).
+Shapes: T motion frames, N speech frames (50 Hz), C channels.
 """
 
 from __future__ import annotations
 
-import zlib
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from core.motion import MotionClip
-from core.phones import BILABIALS, PHONE_INDEX, SILENCE
+from core import liveliness, mouth
+from core.liveliness import HEAD_CHANNELS, Rhythm
+from core.motion import MotionClip, frame_count, resample
+from core.raw_motion import Heard, RawMotion
+from core.regions import REGIONS, apply_gains
 
-SPEECH_RATE_HZ = 50
-
-_PARTING = (
-    "mouthUpperUpLeft",
-    "mouthUpperUpRight",
-    "mouthLowerDownLeft",
-    "mouthLowerDownRight",
-    "mouthFunnel",
-    "mouthShrugUpper",
-    "tongueOut",
-)
-"""Channels that part the lips by themselves, beside the pair jawOpen / mouthClose."""
-
-_LIFTING = ("noseSneerLeft", "noseSneerRight", "jawForward")
-"""Channels that part the lips a little on the way to something else."""
-
-_SPEAKING = (
-    *_PARTING,
-    "jawOpen",
-    "mouthClose",
-    "jawForward",
-    "mouthRollLower",
-    "mouthRollUpper",
-    "mouthStretchLeft",
-    "mouthStretchRight",
-    "mouthPressLeft",
-    "mouthPressRight",
-    "mouthShrugLower",
-)
-"""Channels that rest at zero in a calm mouth; smiles and pursed lips are habits and stay."""
-
-Array = NDArray[Any]
-
-
-class Heard(NamedTuple):
-    """What was heard, for finishing.
-
-    Attributes:
-        posteriors: (N, 40) phone probabilities at 50 Hz, or (N, 0) where the backbone knows none.
-        loudness: (N,) of `core.model.speech.prosody`: units of 20 dB, 0 = active speech.
-    """
-
-    posteriors: Array
-    loudness: Array
+_BLOCK_FRAMES = 6000
+"""Motion frames worked on at a time."""
 
 
 @dataclass(frozen=True)
 class FinishSettings:
-    """What to do, and how much."""
+    """What to do, and how much. Gains and strengths: 1 = as it is, 0 = not at all."""
 
     closure_guard: bool = True
     """Seal the lips wherever p, b or m was heard with confidence."""
@@ -89,165 +49,208 @@ class FinishSettings:
     """Time the mouth takes to come to rest, and to leave it."""
     smoothing_s: float = 0.008
     """Standard deviation of the smoothing, in seconds; closures stay sharp. 0 = none."""
+    gain_jaw: float = 1.0
+    """How far the jaw moves; lips that are shut stay shut."""
+    gain_lips: float = 1.0
+    """How far lips and tongue move."""
+    gain_cheeks: float = 1.0
+    """How far cheeks and nose move."""
+    gain_brows: float = 1.0
+    """How far the brows move."""
+    gain_lids: float = 1.0
+    """How far the lids move by the model; blinks have a strength of their own."""
     blinks_per_minute: float = 14.0
-    """Blinks put in where the motion has none; 0 = none. The same speech blinks the same way."""
+    """Blinks put in where the motion has none of its own; 0 = none."""
+    blink_strength: float = 1.0
+    """How far they shut the eyes."""
+    gaze_strength: float = 1.0
+    """Glances, where the motion has none of its own."""
+    head_strength: float = 0.0
+    """Sway and nods of the head, in channels beside those of ARKit: see `HEAD_CHANNELS`."""
+    brow_strength: float = 1.0
+    """Raising of the brows on stressed syllables."""
+    seed: int = 0
+    """Another seed gives other blinks, glances and movements; the same one gives the same."""
+    offset_s: float = 0.0
+    """The motion comes so much later than the sound."""
 
 
 def finish(clip: MotionClip, settings: FinishSettings, heard: Heard | None = None) -> MotionClip:
-    """Finish ARKit motion; other spaces come back as they are.
+    """Finish ARKit motion at its own frame rate; see `finish_raw`.
 
     Args:
         clip: Raw motion of the model.
         settings: What to do.
-        heard: What was heard. Without it there is only smoothing.
+        heard: What was heard. Without it nothing is guessed of closures, silence and life.
+    """
+    nothing = np.zeros(0, np.float32)
+    known = heard or Heard(nothing, nothing, nothing)
+    raw = RawMotion(clip, known, len(clip.weights) / clip.fps)
+    return finish_raw(raw, settings, clip.fps, frames=len(clip.weights))
+
+
+def finish_raw(
+    raw: RawMotion,
+    settings: FinishSettings | None,
+    fps: float,
+    *,
+    frames: int | None = None,
+) -> MotionClip:
+    """Finish raw motion and bring it to a frame rate.
+
+    Works block by block, so that an hour of motion is held once in and once out.
+
+    Args:
+        raw: Motion of the model and what was heard; motion in another space than "arkit" is only
+            brought to the frame rate.
+        settings: What to do; None for nothing.
+        fps: Frames per second wanted.
+        frames: How many; by default what covers the speech.
 
     Returns:
-        Motion of the same length, clamped to 0..1.
+        Motion with round(duration · fps) + 1 frames; ARKit weights lie in 0..1. With
+        `head_strength` above 0 it has the channels `HEAD_CHANNELS` as well.
     """
-    if clip.space != "arkit":
-        return clip
-    columns = {name: i for i, name in enumerate(clip.channels)}
-    weights = clip.weights.clip(0.0, 1.0).astype(np.float64)
-    times = np.arange(len(weights)) / clip.fps
-    closure, parting = np.zeros(len(weights)), np.zeros(len(weights))
-    if heard is not None and heard.posteriors.shape[1]:
-        if settings.closure_guard:
-            closure = closure_level(heard, times, settings)
-        if settings.parting_guard:
-            parting = parting_level(heard, times, settings) * (1.0 - closure)
-        if settings.silence_gate:
-            calm(weights, columns, silence_level(heard, times, settings) * (1.0 - closure))
-    if settings.smoothing_s > 0.0:
-        smooth = _smooth(weights, settings.smoothing_s * clip.fps)
-        # Where lips shut on their own account they must stay shut as well.
-        sharp = np.maximum(closure, _sealedness(weights, columns))[:, None]
-        weights = weights * sharp + smooth * (1.0 - sharp)
-    seal(weights, columns, closure)
-    part(weights, columns, parting)
-    if heard is not None and settings.blinks_per_minute > 0.0:
-        _blink(weights, columns, times, heard, settings.blinks_per_minute)
-    return replace(clip, weights=weights.clip(0.0, 1.0).astype(np.float32))
+    count = frame_count(raw.duration_s, fps) if frames is None else frames
+    if settings is None or raw.clip.space != "arkit":
+        offset_s = settings.offset_s if settings else 0.0
+        return _at_rate(raw.clip, raw.clip.channels, _cut(raw.clip), fps, count, offset_s)
+    work = _Finish(raw, settings)
+    return _at_rate(raw.clip, work.channels, work.block, fps, count, settings.offset_s)
 
 
-def seal(weights: Array, columns: dict[str, int], closure: Array) -> None:
-    """Bring the lips together in place, as far as `closure` (T,) says: 1 = sealed.
+class _Finish:
+    """The finishing of one piece of motion: what is done is found once, and done block by block."""
 
-    On an ARKit face jawOpen and mouthClose at the same weight leave the lips shut, whatever the
-    weight; so mouthClose is moved to jawOpen, and what parts the lips by itself is taken away.
-    """
-    jaw, close = columns.get("jawOpen"), columns.get("mouthClose")
-    if jaw is not None and close is not None:
-        weights[:, close] += closure * (weights[:, jaw] - weights[:, close])
-    for name in (*_PARTING, *_LIFTING):
-        if name in columns:
-            weights[:, columns[name]] *= 1.0 - closure
+    def __init__(self, raw: RawMotion, settings: FinishSettings) -> None:
+        self._clip = raw.clip
+        self._settings = settings
+        self._columns = {name: i for i, name in enumerate(raw.clip.channels)}
+        times = np.arange(len(raw.clip.weights)) / raw.clip.fps
+        self._closure, self._parting, self._silence = _mouth_levels(raw.heard, times, settings)
+        self._life: dict[str, np.ndarray] = {}
+        if len(raw.heard.loudness):
+            pulse = liveliness.rhythm(raw.heard, times)
+            self._life = {**self._lids(pulse), **self._eyes(pulse), **self._brows(pulse)}
+        self._head = np.zeros((0, len(HEAD_CHANNELS)), np.float32)
+        if len(raw.heard.loudness) and settings.head_strength > 0.0:
+            turns = liveliness.head(pulse, settings.seed)
+            self._head = (settings.head_strength * turns).astype(np.float32)
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the columns that `block` gives."""
+        return (*self._clip.channels, *(HEAD_CHANNELS if len(self._head) else ()))
 
-_PARTED = 0.06
-"""jawOpen less mouthClose of lips that are seen to be apart: 1 to 2 mm on the built-in head."""
+    def block(self, first: int, last: int) -> np.ndarray:
+        """The finished frames [first, last)."""
+        settings, columns = self._settings, self._columns
+        sigma = settings.smoothing_s * self._clip.fps
+        reach = int(np.ceil(3.0 * sigma))
+        start, end = max(0, first - reach), min(len(self._clip.weights), last + reach)
+        weights = self._clip.weights[start:end].clip(0.0, 1.0)
+        closure = self._closure[start:end]
+        mouth.calm(weights, columns, self._silence[start:end])
+        if sigma > 0.0:
+            smooth = _smooth(weights, sigma)
+            # Where lips shut on their own account they must stay shut as well.
+            sharp = np.maximum(closure, mouth.sealedness(weights, columns))[:, None]
+            weights = weights * sharp + smooth * (1.0 - sharp)
+        gains = {region: getattr(settings, f"gain_{region}") for region in REGIONS}
+        apply_gains(weights, columns, gains)
+        mouth.seal(weights, columns, closure)
+        mouth.part(weights, columns, self._parting[start:end])
+        for name, track in self._life.items():
+            column = weights[:, columns[name]]
+            if name.startswith("eyeBlink"):
+                np.maximum(column, track[start:end], out=column)
+            else:
+                column += track[start:end]
+        weights = weights[first - start : last - start].clip(0.0, 1.0)
+        if len(self._head):
+            weights = np.concatenate([weights, self._head[first:last]], axis=1)
+        return weights
 
+    def _lids(self, pulse: Rhythm) -> dict[str, np.ndarray]:
+        lids = self._known("eyeBlinkLeft", "eyeBlinkRight")
+        settings = self._settings
+        if settings.blink_strength <= 0.0 or self._moves(lids, 0.6):
+            return {}
+        shut = liveliness.blinks(pulse, settings.blinks_per_minute, settings.seed)
+        return dict.fromkeys(lids, min(settings.blink_strength, 1.0) * shut)
 
-def part(weights: Array, columns: dict[str, int], parting: Array) -> None:
-    """Keep the lips a little apart in place, as far as `parting` (T,) says: 1 = `_PARTED`.
+    def _eyes(self, pulse: Rhythm) -> dict[str, np.ndarray]:
+        names = [name for name in self._columns if name.startswith("eyeLook")]
+        if self._settings.gaze_strength <= 0.0 or self._moves(names, 0.15):
+            return {}
+        left, up = liveliness.gaze(pulse, self._settings.seed)
+        scale = self._settings.gaze_strength / _FULL_LOOK_DEGREES
+        tracks = {
+            "eyeLookOutLeft": left, "eyeLookInLeft": -left,
+            "eyeLookInRight": left, "eyeLookOutRight": -left,
+            "eyeLookUpLeft": up, "eyeLookUpRight": up,
+            "eyeLookDownLeft": -up, "eyeLookDownRight": -up,
+        }  # fmt: skip
+        return {name: (scale * tracks[name]).clip(0.0) for name in self._known(*tracks)}
 
-    A model that is unsure shuts the lips between two sounds, or on the hush inside a "k"; a viewer
-    takes that for a "b".
-    """
-    if not {"jawOpen", "mouthClose"} <= columns.keys():
-        return
-    jaw, close = weights[:, columns["jawOpen"]], weights[:, columns["mouthClose"]]
-    lacking = (_PARTED * parting - (jaw - close)).clip(0.0)
-    given = np.minimum(lacking, close)
-    weights[:, columns["mouthClose"]] = close - given
-    weights[:, columns["jawOpen"]] = jaw + lacking - given
+    def _brows(self, pulse: Rhythm) -> dict[str, np.ndarray]:
+        strength = self._settings.brow_strength
+        if strength <= 0.0:
+            return {}
+        raised = strength * liveliness.brows(pulse, self._settings.seed)
+        most = {"browInnerUp": 0.35, "browOuterUpLeft": 0.25, "browOuterUpRight": 0.25}
+        return {name: most[name] * raised for name in self._known(*most)}
 
+    def _known(self, *names: str) -> list[str]:
+        return [name for name in names if name in self._columns]
 
-def calm(weights: Array, columns: dict[str, int], silence: Array) -> None:
-    """Bring the mouth to rest in place, as far as `silence` (T,) says: 1 = at rest."""
-    for name in _SPEAKING:
-        if name in columns:
-            weights[:, columns[name]] *= 1.0 - silence
-
-
-def closure_level(heard: Heard, times: Array, settings: FinishSettings) -> Array:
-    """How far the lips must be together at each time, (T,) in 0..1."""
-    shut = heard.posteriors[:, [PHONE_INDEX[phone] for phone in BILABIALS]].sum(1)
-    runs = _runs(shut >= settings.closure_confidence)
-    return _envelope(runs, times, settings.closure_ramp_s)
-
-
-_NEAR = 2
-"""Speech frames (40 ms) around a possible closure in which the lips may be shut as well."""
-
-
-def parting_level(heard: Heard, times: Array, settings: FinishSettings) -> Array:
-    """How far the lips must be apart at each time, (T,) in 0..1."""
-    shut = heard.posteriors[:, [PHONE_INDEX[phone] for phone in BILABIALS]].sum(1)
-    possible = _widened(shut >= settings.parting_confidence, _NEAR)
-    # Only a pause lets the mouth close; the hush inside a consonant is short.
-    quiet = heard.posteriors[:, PHONE_INDEX[SILENCE]] >= 0.5
-    shortest = settings.silence_shortest_s * SPEECH_RATE_HZ
-    resting = np.zeros(len(quiet), bool)
-    for first, last in _runs(quiet):
-        if last - first + 1 >= shortest or first == 0 or last == len(quiet) - 1:
-            resting[int(first) : int(last) + 1] = True
-    runs = _runs(~possible & ~_widened(resting, _NEAR + 1))
-    return _envelope(runs, times, _NEAR / SPEECH_RATE_HZ)
-
-
-def _widened(flags: Array, frames: int) -> Array:
-    """True within so many frames of a true flag."""
-    return np.convolve(flags, np.ones(2 * frames + 1), mode="same") > 0.5
-
-
-def silence_level(heard: Heard, times: Array, settings: FinishSettings) -> Array:
-    """How far the mouth must be at rest at each time, (T,) in 0..1."""
-    quiet = heard.posteriors[:, PHONE_INDEX[SILENCE]] >= settings.silence_confidence
-    last = len(quiet) - 1
-    runs = []
-    for first, end in _runs(quiet):
-        # Rest begins after the mouth has had its time to close, but is whole at both ends of a
-        # file.
-        start_s = first / SPEECH_RATE_HZ + (settings.silence_ramp_s if first > 0 else 0.0)
-        end_s = end / SPEECH_RATE_HZ - (settings.silence_ramp_s if end < last else -1.0)
-        long_enough = (end - first + 1) / SPEECH_RATE_HZ >= settings.silence_shortest_s
-        if long_enough and end_s > start_s:
-            runs.append((start_s * SPEECH_RATE_HZ, end_s * SPEECH_RATE_HZ))
-    return _envelope(runs, times, settings.silence_ramp_s)
-
-
-def _runs(flags: Array) -> list[tuple[float, float]]:
-    """First and last index of each run of true flags."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
-    return [(float(a), float(b - 1)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    def _moves(self, names: list[str], most: float) -> bool:
+        """Whether these channels move by themselves by more than so much."""
+        return any(float(np.ptp(self._clip.weights[:, self._columns[n]])) > most for n in names)
 
 
-def _envelope(runs: list[tuple[float, float]], times: Array, ramp_s: float) -> Array:
-    """1 over each run (speech frames), smooth ramps beside it."""
-    level = np.zeros(len(times))
-    for first, last in runs:
-        start, end = first / SPEECH_RATE_HZ, last / SPEECH_RATE_HZ
-        a, b = np.searchsorted(times, (start - ramp_s, end + ramp_s))
-        near = times[a:b]
-        ramp = (np.minimum(near - start, end - near) / ramp_s + 1.0).clip(0.0, 1.0)
-        level[a:b] = np.maximum(level[a:b], ramp * ramp * (3.0 - 2.0 * ramp))
-    return level
+_FULL_LOOK_DEGREES = 35.0
+"""How far an eye turns at the full weight of an eyeLook channel, about."""
 
 
-def _sealedness(weights: Array, columns: dict[str, int]) -> Array:
-    """1 where the motion itself has the lips shut while the jaw is open, 0 where they are apart."""
-    if "jawOpen" not in columns or "mouthClose" not in columns:
-        return np.zeros(len(weights))
-    jaw, close = weights[:, columns["jawOpen"]], weights[:, columns["mouthClose"]]
-    share = np.where(jaw > 0.02, close / np.maximum(jaw, 1e-6), 0.0)
-    return ((share - 0.6) / 0.3).clip(0.0, 1.0)
+def _mouth_levels(
+    heard: Heard, times: np.ndarray, settings: FinishSettings
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How far the lips are to be shut and to be apart, and the mouth to be calm: (T,) each."""
+    closure, parting, silence = (np.zeros(len(times), np.float32) for _ in range(3))
+    if not heard.knows_phones:
+        return closure, parting, silence
+    if settings.closure_guard:
+        closure = mouth.closure_level(
+            heard.closure, times, settings.closure_confidence, settings.closure_ramp_s
+        )
+    if settings.parting_guard:
+        parting = mouth.parting_level(
+            heard.closure,
+            heard.silence,
+            times,
+            settings.parting_confidence,
+            settings.silence_shortest_s,
+        )
+        # A jaw that is told to move little must not be opened by the guard.
+        parting *= (1.0 - closure) * min(1.0, settings.gain_jaw)
+    if settings.silence_gate:
+        silence = mouth.silence_level(
+            heard.silence,
+            times,
+            settings.silence_confidence,
+            settings.silence_shortest_s,
+            settings.silence_ramp_s,
+        )
+        silence *= 1.0 - closure
+    return closure, parting, silence
 
 
-def _smooth(weights: Array, sigma: float) -> Array:
+def _smooth(weights: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian smoothing over time with the ends held."""
     reach = max(1, int(np.ceil(3.0 * sigma)))
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(sigma, 1e-6)) ** 2)
-    taps /= taps.sum()
+    taps = (taps / taps.sum()).astype(np.float32)
     padded = np.pad(weights, ((reach, reach), (0, 0)), mode="edge")
     out = np.zeros_like(weights)
     for shift, tap in enumerate(taps):
@@ -255,24 +258,37 @@ def _smooth(weights: Array, sigma: float) -> Array:
     return out
 
 
-def _blink(
-    weights: Array, columns: dict[str, int], times: Array, heard: Heard, per_minute: float
-) -> None:
-    """Blinks at chance times that follow from the speech, in place; none where eyes move
-    already.
-    """
-    lids = [columns[name] for name in ("eyeBlinkLeft", "eyeBlinkRight") if name in columns]
-    if not lids or weights[:, lids].max(initial=0.0) > 0.6:
-        return
-    seed = zlib.crc32(np.ascontiguousarray(heard.loudness, np.float32).tobytes())
-    rng = np.random.default_rng(seed)
-    pause_s = 60.0 / per_minute
-    when = rng.uniform(0.3, 1.0) * pause_s
-    while when < times[-1] - 0.2:
-        # Lids fall in 80 ms and rise in twice that.
-        level = np.minimum((times - when) / 0.08 + 1.0, 1.0 - (times - when - 0.02) / 0.16)
-        level = level.clip(0.0, 1.0)
-        level = level * level * (3.0 - 2.0 * level)
-        for column in lids:
-            weights[:, column] = np.maximum(weights[:, column], level)
-        when += 0.8 + rng.exponential(max(pause_s - 0.8, 0.1))
+Block = Callable[[int, int], np.ndarray]
+
+
+def _cut(clip: MotionClip) -> Block:
+    if clip.space == "arkit":
+        return lambda first, last: clip.weights[first:last].clip(0.0, 1.0)
+    return lambda first, last: clip.weights[first:last]
+
+
+def _at_rate(
+    clip: MotionClip,
+    channels: tuple[str, ...],
+    block: Block,
+    fps: float,
+    frames: int,
+    offset_s: float,
+) -> MotionClip:
+    """Motion that `block` gives at the rate of `clip`, at another rate and so much later."""
+    out = np.empty((frames, len(channels)), np.float32)
+    beside = 3 + int(np.ceil(clip.fps / fps))  # what a closure between two frames is found by
+    same = fps == clip.fps and offset_s == 0.0 and frames <= len(clip.weights)
+    step = max(1, int(_BLOCK_FRAMES * fps / clip.fps))
+    for first in range(0, frames, step):
+        last = min(first + step, frames)
+        if same:
+            out[first:last] = block(first, last)
+            continue
+        begin, end = ((frame / fps - offset_s) * clip.fps for frame in (first, last - 1))
+        start = int(np.clip(np.floor(begin) - beside, 0, len(clip.weights) - 1))
+        stop = int(np.clip(np.ceil(end) + beside + 1, start + 1, len(clip.weights)))
+        piece = MotionClip(block(start, stop), channels, clip.fps, clip.space)
+        start_s = (begin - start) / clip.fps
+        out[first:last] = resample(piece, fps, frames=last - first, start_s=start_s).weights
+    return MotionClip(out, channels, fps, clip.space)

@@ -1,14 +1,15 @@
-"""What the speech backbone hears in a file, window by window, remembered by content.
+"""What the speech backbone hears in a file, window by window; short files are remembered.
 
 A bounded backbone gives the same features in windows as on the whole file: each window is given as
-much sound on both sides as the backbone's features depend on.
+much sound on both sides as the backbone's features depend on. A file is read twice: once for its
+level, once to be heard.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,35 +17,54 @@ import numpy as np
 import torch
 
 from core.audio import SAMPLE_RATE_HZ, LevelMeter, stream_speech
+from core.engine import Engine
 from core.errors import Cancelled, IdiolectError, read_failed
 from core.model.speech import (
     PROSODY_CONTEXT_FRAMES,
     SAMPLES_PER_FRAME,
-    SpeechBackbone,
     prosody,
 )
 
 _WINDOW_FRAMES = 750
+_SMALLEST_WINDOW_FRAMES = 50
 _UNBOUNDED_CONTEXT_FRAMES = 100
-_REMEMBERED = 4
 _BLOCK_S = 10.0
+_REMEMBERED_S = 600.0
+"""Seconds of speech whose features are kept, 2 MB a minute; longer speech is heard again."""
+
+Report = Callable[[str, int, int], None]
+Stop = Callable[[], bool]
 
 
 @dataclass(frozen=True)
 class HeardSpeech:
-    """Speech tracks of a whole file, N frames at 50 Hz.
+    """Speech tracks of a file, or of a stretch of one: N frames at 50 Hz.
 
     Attributes:
         hidden: (N, D) float16.
         posteriors: (N, 40) float16, or (N, 0) where the backbone knows no phones.
         prosody: (N, 4) float32.
-        duration_s: Length of the speech.
+        samples: Length of the speech, at 16 kHz.
     """
 
     hidden: np.ndarray
     posteriors: np.ndarray
     prosody: np.ndarray
-    duration_s: float
+    samples: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the speech in seconds."""
+        return self.samples / SAMPLE_RATE_HZ
+
+    @classmethod
+    def joined(cls, parts: list[HeardSpeech]) -> HeardSpeech:
+        """Stretches in a row."""
+        hidden, posteriors, voice = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("hidden", "posteriors", "prosody")
+        )
+        return cls(hidden, posteriors, voice, sum(part.samples for part in parts))
 
 
 @dataclass(frozen=True)
@@ -93,24 +113,15 @@ class SpeechSource:
 
 
 class Listener:
-    """A speech backbone with a small memory of what it has heard."""
+    """A speech backbone with a memory of what it has heard lately."""
 
-    def __init__(self, backbone: SpeechBackbone, device: torch.device) -> None:
-        self.backbone = backbone.to(device)
-        self.device = device
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._memory: OrderedDict[str, HeardSpeech] = OrderedDict()
 
-    def move_to(self, device: torch.device) -> None:
-        """Compute on another device from now on."""
-        self.backbone.to(device)
-        self.device = device
-
     def listen(
-        self,
-        source: SpeechSource,
-        report: Callable[[str, int, int], None],
-        stop: Callable[[], bool],
-    ) -> HeardSpeech:
+        self, source: SpeechSource, report: Report, stop: Stop
+    ) -> tuple[float, Iterator[HeardSpeech]]:
         """Hear a source, or remember it.
 
         Args:
@@ -118,97 +129,163 @@ class Listener:
             report: Called with ("Listening", seconds done, seconds in all).
             stop: Polled between windows.
 
+        Returns:
+            The length of the speech in seconds, and what was heard in it, stretch by stretch. Long
+            speech is heard while the stretches are asked for, and is not remembered.
+
         Raises:
             IdiolectError: The source cannot be read, or is too short.
             Cancelled: `stop` said so.
         """
         key = source.fingerprint()
-        if key not in self._memory:
-            self._memory[key] = self._hear(source, report, stop)
-        self._memory.move_to_end(key)
-        while len(self._memory) > _REMEMBERED:
-            self._memory.popitem(last=False)
-        return self._memory[key]
-
-    @torch.inference_mode()
-    def _hear(
-        self,
-        source: SpeechSource,
-        report: Callable[[str, int, int], None],
-        stop: Callable[[], bool],
-    ) -> HeardSpeech:
-        gain, count = self._level(source, stop)
+        if key in self._memory:
+            self._memory.move_to_end(key)
+            return self._memory[key].duration_s, iter([self._memory[key]])
+        gain, count = measure(source, stop)
         seconds = count / SAMPLE_RATE_HZ
-        parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        done = 0
-        for window, first, last in _windows(source.blocks(), count, self._context()):
+        stretches = self._stretches(source, gain, stop)
+        if seconds > _REMEMBERED_S:
+            return seconds, stretches
+        parts: list[HeardSpeech] = []
+        done = 0.0
+        report("Listening", 0, round(seconds))
+        for part in stretches:
+            parts.append(part)
+            done += part.duration_s
+            report("Listening", round(done), round(seconds))
+        self._remember(key, HeardSpeech.joined(parts))
+        return seconds, iter([self._memory[key]])
+
+    def forget(self) -> None:
+        """Forget what was heard."""
+        self._memory.clear()
+
+    def _remember(self, key: str, heard: HeardSpeech) -> None:
+        self._memory[key] = heard
+        while sum(one.duration_s for one in self._memory.values()) > _REMEMBERED_S:
+            self._memory.popitem(last=False)
+
+    def _stretches(self, source: SpeechSource, gain: float, stop: Stop) -> Iterator[HeardSpeech]:
+        blocks = (block * np.float32(gain) for block in source.blocks())
+        for part in self.hear(blocks):
             if stop():
                 raise Cancelled
-            report("Listening", round(done / 50), round(seconds))
-            parts.append(self._features(window * gain, first, last))
-            done += last - first
-        report("Listening", round(seconds), round(seconds))
-        hidden, posteriors, voice = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return HeardSpeech(hidden, posteriors, voice, seconds)
+            yield part
+
+    def hear(self, blocks: Iterable[np.ndarray], window: int = 0) -> Iterator[HeardSpeech]:
+        """Hear a stream of samples.
+
+        Args:
+            blocks: Samples (S,) at the level that the backbone knows.
+            window: Frames to hear at a time; by default many.
+
+        Yields:
+            Stretches without gaps; their lengths sum up to the stream's.
+        """
+        tape = _Tape(iter(blocks))
+        first, size = 0, window or _WINDOW_FRAMES
+        while True:
+            tape.keep((first + size + self.context) * SAMPLES_PER_FRAME)
+            whole = tape.length // SAMPLES_PER_FRAME if tape.ended else None
+            last = first + size if whole is None else min(first + size, whole)
+            ending = whole is not None and last == whole
+            if last <= first:
+                return
+            yield from self._window(tape, first, last, ending)
+            if ending:
+                return
+            first = last
+
+    def _window(self, tape: _Tape, first: int, last: int, ending: bool) -> Iterator[HeardSpeech]:
+        """What is heard in the frames [first, last), in pieces if memory is short."""
+        start = max(0, first - self.context)
+        samples = tape.read(start * SAMPLES_PER_FRAME, (last + self.context) * SAMPLES_PER_FRAME)
+        length = (tape.length if ending else last * SAMPLES_PER_FRAME) - first * SAMPLES_PER_FRAME
+
+        def whole() -> list[HeardSpeech]:
+            part = self._features(samples, first - start, last - start)
+            return [HeardSpeech(*part, length)]
+
+        def halves() -> list[HeardSpeech]:
+            middle = (first + last) // 2
+            return [
+                *self._window(tape, first, middle, False),
+                *self._window(tape, middle, last, ending),
+            ]
+
+        can_halve = last - first >= 2 * _SMALLEST_WINDOW_FRAMES
+        yield from self._engine.attempt(whole, halves if can_halve else None)
 
     def _features(
         self, samples: np.ndarray, first: int, last: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Features of the frames [first, last) of a window of samples."""
-        window = torch.from_numpy(samples)[None].to(self.device)
-        heard = self.backbone(window)
+        window = torch.from_numpy(samples)[None].to(self._engine.device)
+        heard = self._engine.backbone(window)
         hidden = heard.hidden[0, first:last].half().cpu().numpy()
         if heard.phone_logits is None:
             posteriors = np.zeros((last - first, 0), np.float16)
         else:
-            posteriors = heard.phone_logits[0, first:last].softmax(-1).half().cpu().numpy()
+            posteriors = heard.phone_logits[0, first:last].float().softmax(-1)
+            posteriors = posteriors.half().cpu().numpy()
         return hidden, posteriors, prosody(window)[0, first:last].float().cpu().numpy()
 
-    def _context(self) -> int:
-        bounded = self.backbone.context_frames
+    @property
+    def context(self) -> int:
+        """Frames on each side that a window is given beside those it is for."""
+        bounded = self._engine.backbone.context_frames
         context = _UNBOUNDED_CONTEXT_FRAMES if bounded is None else bounded
         return max(context, PROSODY_CONTEXT_FRAMES)
 
-    @staticmethod
-    def _level(source: SpeechSource, stop: Callable[[], bool]) -> tuple[np.float32, int]:
-        """The gain that brings the speech to the level the backbone knows, and its samples."""
-        meter, count = LevelMeter(), 0
-        for block in source.blocks():
-            if stop():
-                raise Cancelled
-            meter.add(block)
-            count += len(block)
-        if count < SAMPLES_PER_FRAME:
-            raise IdiolectError(
-                f"the speech is too short: {count / SAMPLE_RATE_HZ:.3f} s",
-                hint="Choose a longer file or part.",
-                code="short_speech",
-                setting="speech",
-            )
-        return np.float32(meter.gain), count
 
+def measure(source: SpeechSource, stop: Stop) -> tuple[float, int]:
+    """The gain that brings the speech to the level the backbone knows, and its samples.
 
-def _windows(
-    blocks: Iterator[np.ndarray], count: int, context: int
-) -> Iterator[tuple[np.ndarray, int, int]]:
-    """Cut a stream into overlapping windows.
-
-    Args:
-        blocks: The stream.
-        count: Its length in samples.
-        context: Frames wanted on both sides of what a window is for.
-
-    Yields:
-        Samples of a window, and which of its frames it is for: [first, last).
+    Raises:
+        IdiolectError: The source cannot be read, or is too short.
+        Cancelled: `stop` said so.
     """
-    frames = count // SAMPLES_PER_FRAME
-    held, held_from = np.zeros(0, np.float32), 0
-    for begin in range(0, frames, _WINDOW_FRAMES):
-        end = min(begin + _WINDOW_FRAMES, frames)
-        start = max(0, begin - context) * SAMPLES_PER_FRAME
-        stop = min((end + context) * SAMPLES_PER_FRAME, count)
-        while held_from + len(held) < stop:
-            held = np.concatenate([held, next(blocks)])
-        held, held_from = held[start - held_from :], start
-        offset = start // SAMPLES_PER_FRAME
-        yield held[: stop - start].copy(), begin - offset, end - offset
+    meter, count = LevelMeter(), 0
+    for block in source.blocks():
+        if stop():
+            raise Cancelled
+        meter.add(block)
+        count += len(block)
+    if count < SAMPLES_PER_FRAME:
+        raise IdiolectError(
+            f"the speech is too short: {count / SAMPLE_RATE_HZ:.3f} s",
+            hint="Choose a longer file or part.",
+            code="short_speech",
+            setting="speech",
+        )
+    return meter.gain, count
+
+
+class _Tape:
+    """The stretch of a stream of samples that is still needed."""
+
+    def __init__(self, blocks: Iterator[np.ndarray]) -> None:
+        self._blocks = blocks
+        self._held = np.zeros(0, np.float32)
+        self._from = 0
+        self.ended = False
+
+    @property
+    def length(self) -> int:
+        """Samples that have come so far."""
+        return self._from + len(self._held)
+
+    def keep(self, until: int) -> None:
+        """Let so many samples come, or all there are."""
+        while not self.ended and self.length <= until:
+            block = next(self._blocks, None)
+            if block is None:
+                self.ended = True
+            else:
+                self._held = np.concatenate([self._held, block.astype(np.float32)])
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """The samples [start, stop), or what there is of them; those before are forgotten."""
+        if start > self._from:
+            self._held, self._from = self._held[start - self._from :], start
+        return self._held[start - self._from : stop - self._from].copy()

@@ -108,7 +108,9 @@ def frame_count(duration_s: float, fps: float) -> int:
     return round(duration_s * fps) + 1
 
 
-def resample(clip: MotionClip, fps: float, *, frames: int | None = None) -> MotionClip:
+def resample(
+    clip: MotionClip, fps: float, *, frames: int | None = None, start_s: float = 0.0
+) -> MotionClip:
     """The same motion at another frame rate, by time.
 
     Values between source frames are interpolated linearly. Of ARKit motion, a closure of the lips
@@ -119,20 +121,21 @@ def resample(clip: MotionClip, fps: float, *, frames: int | None = None) -> Moti
     Args:
         clip: Source motion.
         fps: Target frames per second, > 0.
-        frames: Number of target frames; by default what covers the clip's duration. Times past
-            the clip's end hold its last frame.
+        frames: Number of target frames; by default what covers the clip's duration. Times before
+            and past the clip hold its first and last frame.
+        start_s: Where in the clip the first target frame stands, in seconds.
     """
     if frames is None:
         frames = frame_count(clip.duration_s, fps)
     source_times = np.arange(len(clip.weights)) / clip.fps
-    target_times = np.arange(frames) / fps
+    target_times = start_s + np.arange(frames) / fps
     position = np.clip(target_times, 0.0, source_times[-1]) * clip.fps
     before = np.minimum(position.astype(int), len(clip.weights) - 1)
     after = np.minimum(before + 1, len(clip.weights) - 1)
     share = (position - before).astype(np.float32)[:, None]
     weights = clip.weights[before] * (1 - share) + clip.weights[after] * share
     if clip.space == "arkit" and fps < clip.fps:
-        _keep_closures(weights, clip, fps)
+        _keep_closures(weights, clip, fps, start_s)
     return replace(clip, weights=weights, fps=fps)
 
 
@@ -154,7 +157,7 @@ def mouth_opening(clip: MotionClip) -> FloatArray:
     return jaw - close + 0.2 * (lower_l + lower_r + upper_l + upper_r)
 
 
-def _keep_closures(weights: FloatArray, clip: MotionClip, fps: float) -> None:
+def _keep_closures(weights: FloatArray, clip: MotionClip, fps: float, start_s: float) -> None:
     """Puts the closures of `clip` back into `weights`, its resampling to `fps`, in place."""
     opening = mouth_opening(clip)
     inner = opening[1:-1]
@@ -162,7 +165,9 @@ def _keep_closures(weights: FloatArray, clip: MotionClip, fps: float) -> None:
     resampled = mouth_opening(replace(clip, weights=weights, fps=fps))
     taken: dict[int, int] = {}
     for source in minima.tolist():
-        target = min(round(source / clip.fps * fps), len(weights) - 1)
+        target = round((source / clip.fps - start_s) * fps)
+        if not 0 <= target < len(weights):
+            continue
         if resampled[target] - opening[source] < _CLOSURE_LOSS:
             continue
         if target not in taken or opening[source] < opening[taken[target]]:

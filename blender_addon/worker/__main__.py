@@ -10,16 +10,13 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import gc
-import hashlib
 import importlib
 import importlib.util
 import logging
 import os
 import platform
 import sys
-import time
 import tomllib
-from collections import OrderedDict
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
 
     from core.animator import Animator
     from core.face.mesh import FaceMesh
+    from core.requests import Speaker
 
     from . import protocol, serving, startup
 
@@ -57,8 +55,6 @@ if not TYPE_CHECKING:
 WorkerError = protocol.WorkerError
 Job = serving.Job
 
-_KEPT_STYLES = 64
-
 
 class Worker:
     """What a worker can do: one method per request, named after it."""
@@ -68,9 +64,8 @@ class Worker:
         self._root = root
         self._device = device
         self._threads = threads
-        self._animator: Animator | None = None
+        self._speaker: Speaker | None = None
         self._loaded: tuple[str, int, int] | None = None
-        self._styles: OrderedDict[str, np.ndarray] = OrderedDict()
 
     def handle(self, job: Job) -> dict[str, Any]:
         """Do a job. What it raises is described by ``describe``."""
@@ -79,8 +74,12 @@ class Worker:
             "status": self.status,
             "load": self.load,
             "encode_style": self.encode_style,
+            "styles": self.styles,
+            "save_style": self.save_style,
             "animate": self.animate,
             "probe": self.probe,
+            "animate_many": self.animate_many,
+            "finish": self.finish,
             "face": self.face,
         }
         if job.method not in methods:
@@ -114,7 +113,10 @@ class Worker:
     def status(self, job: Job) -> dict[str, Any]:
         """What the worker holds in memory."""
         del job
-        return {"loaded": self._loaded[0] if self._loaded else "", "styles": len(self._styles)}
+        return {
+            "loaded": self._loaded[0] if self._loaded else "",
+            "styles": self._speaker.kept_styles if self._speaker else 0,
+        }
 
     def load(self, job: Job) -> dict[str, Any]:
         """Load a checkpoint, or say what is in the loaded one."""
@@ -125,45 +127,58 @@ class Worker:
             "parameters": animator.parameters,
             "fps": animator.fps,
             "styles": list(animator.styles),
+            "emotions": list(animator.trained_emotions),
+            "fingerprint": animator.fingerprint,
         }
+
+    def styles(self, job: Job) -> dict[str, Any]:
+        """The ready-made styles of a checkpoint."""
+        return {"styles": list(self._model(job).styles)}
 
     def encode_style(self, job: Job) -> dict[str, Any]:
         """The style of a reference motion, kept under an id made from its content."""
-        animator = self._model(job)
-        return {"style_id": self._style_of(animator, _path(job, "reference"))}
+        warnings: list[str] = []
+        style_id = self._speaking(job).remember(job.params, warnings.append)
+        return {"style_id": style_id, "warnings": warnings}
+
+    def save_style(self, job: Job) -> dict[str, Any]:
+        """A style as a file of its own."""
+        return self._speaking(job).save_style(job.params)
 
     def animate(self, job: Job) -> dict[str, Any]:
         """Speech to motion, written to ``output``, and to ``copies`` in other formats."""
-        from core.motion_files import save_motion
+        return self._speaking(job).animate(job.params, job.progress, job.cancelled)
 
-        started = time.monotonic()
-        output = _path(job, "output")
-        speech = _path(job, "speech")
-        fps = _number(job, "fps", above=0.0)
-        start_s = _number(job, "start_s", default=0.0)
-        has_end = job.params.get("duration_s") is not None
-        duration_s = _number(job, "duration_s", above=0.0) if has_end else None
-        animator = self._model(job)
-        style = self._style(animator, job.params.get("style"))
-        clip = animator.animate(
-            speech,
-            start_s=start_s,
-            duration_s=duration_s,
-            style=style,
-            fps=fps,
-            progress=job.progress,
-            cancelled=job.cancelled,
-        )
-        save_motion(clip, output)
-        for copy in job.params.get("copies") or ():
-            save_motion(clip, Path(copy))
-        return {
-            "output": str(output),
-            "frames": len(clip.weights),
-            "fps": clip.fps,
-            "duration_s": clip.duration_s,
-            "seconds": round(time.monotonic() - started, 4),
-        }
+    def animate_many(self, job: Job) -> dict[str, Any]:
+        """Many speeches; one that fails does not keep the others from being animated."""
+        jobs = job.params.get("jobs")
+        if not isinstance(jobs, list) or not all(isinstance(one, dict) for one in jobs):
+            raise _bad_request(job, "jobs", jobs)
+        results: dict[int, dict[str, Any]] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            del total
+            job.progress(stage, len(results) + done, len(jobs))
+
+        usual = job.params.get("checkpoint") or ""
+        wanted = [one.get("checkpoint") or usual for one in jobs]
+        for checkpoint in dict.fromkeys(wanted):
+            places = [i for i, other in enumerate(wanted) if other == checkpoint]
+            speaker = self._speaking(job, checkpoint)
+            outcomes = speaker.animate_many([jobs[i] for i in places], report, job.cancelled)
+            results |= {i: self._result(one) for i, one in zip(places, outcomes, strict=True)}
+        return {"results": [results[i] for i in range(len(jobs))]}
+
+    def finish(self, job: Job) -> dict[str, Any]:
+        """Raw motion finished anew; no model is loaded for it."""
+        from core.requests import finish
+
+        return finish(job.params)
+
+    def _result(self, outcome: dict[str, Any] | BaseException) -> dict[str, Any]:
+        if not isinstance(outcome, BaseException):
+            return {"ok": True, **outcome}
+        return {"ok": False, "error": self.describe(outcome).to_dict()}
 
     def probe(self, job: Job) -> dict[str, Any]:
         """Whether a speech file can be animated: read to its end, in blocks."""
@@ -199,11 +214,10 @@ class Worker:
 
     def unload(self) -> None:
         """Give the memory back; the next job loads again."""
-        if self._animator is None:
+        if self._speaker is None:
             return
         log.info("idle: the model is unloaded")
-        self._animator = self._loaded = None
-        self._styles.clear()
+        self._speaker = self._loaded = None
         gc.collect()
         if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -218,64 +232,30 @@ class Worker:
         told.log_path = self.log_path
         return told
 
-    # How models and styles are found.
-
     def _model(self, job: Job) -> Animator:
-        """The animator of the wanted checkpoint: the one in memory if its file is the same."""
-        from core.animator import BUNDLED_CHECKPOINT, Animator
+        return self._speaking(job).animator
 
-        wanted = job.params.get("checkpoint") or ""
-        path = _path(job, "checkpoint") if wanted else BUNDLED_CHECKPOINT
+    def _speaking(self, job: Job, checkpoint: object = None) -> Speaker:
+        """The model of a checkpoint, by default the job's: the one in memory if its file is the
+        same.
+        """
+        from core.animator import BUNDLED_CHECKPOINT, Animator
+        from core.requests import Speaker
+
+        wanted = checkpoint or job.params.get("checkpoint") or ""
+        path = _path(job, "checkpoint", wanted) if wanted else BUNDLED_CHECKPOINT
         try:
             stat = path.stat()
             key = (str(path), stat.st_mtime_ns, stat.st_size)
         except OSError:
             key = (str(path), 0, 0)  # the loader says it better
-        if self._animator is None or self._loaded != key:
-            self._animator = self._loaded = None
-            self._styles.clear()  # a code means something to its own model only
+        if self._speaker is None or self._loaded != key:
+            self._speaker = self._loaded = None
             job.progress("Loading the model", 0, 1)
-            self._animator = Animator(path, device=self._device)
+            self._speaker = Speaker(Animator(path, device=self._device))
             self._loaded = key
             job.progress("Loading the model", 1, 1)
-        return self._animator
-
-    def _style(self, animator: Animator, wanted: object) -> Any:
-        if wanted is None:
-            return None
-        if isinstance(wanted, dict) and len(wanted) == 1:
-            ((kind, value),) = wanted.items()
-            if kind == "name" and isinstance(value, str):
-                return value
-            if kind == "reference" and isinstance(value, str):
-                return self._styles[self._style_of(animator, Path(value))]
-            if kind == "id" and value in self._styles:
-                return self._styles[value]
-            if kind == "id":
-                raise WorkerError(
-                    "The style is no longer in the worker's memory.",
-                    hint="Press Animate again: the reference is read anew.",
-                    code="unknown_style_id",
-                    setting="reference",
-                )
-        raise WorkerError(f"This is not a style: {wanted!r}.", code="bad_request")
-
-    def _style_of(self, animator: Animator, reference: Path) -> str:
-        from core.errors import read_failed
-        from core.motion_files import load_motion
-
-        try:
-            content = reference.read_bytes()
-        except OSError as error:
-            raise read_failed(reference, error, setting="reference") from error
-        # The suffix decides how the content is read, so it is part of what the content means.
-        style_id = hashlib.sha256(reference.suffix.lower().encode() + content).hexdigest()[:20]
-        if style_id not in self._styles:
-            self._styles[style_id] = animator.style_from_motion(load_motion(reference))
-        self._styles.move_to_end(style_id)
-        while len(self._styles) > _KEPT_STYLES:
-            self._styles.popitem(last=False)
-        return style_id
+        return self._speaker
 
 
 def _face_arrays(face: FaceMesh) -> dict[str, Any]:
@@ -326,23 +306,12 @@ def _motion_file() -> ModuleType:
     return importlib.import_module("idiolect_worker.motion_file")
 
 
-def _path(job: Job, name: str) -> Path:
-    value = job.params.get(name)
+def _path(job: Job, name: str, given: object = None) -> Path:
+    value = given or job.params.get(name)
     # Relative to what? The worker's current folder is nobody's choice.
     if not isinstance(value, str) or not Path(value).is_absolute():
         raise _bad_request(job, name, value)
     return Path(value)
-
-
-def _number(
-    job: Job, name: str, *, default: float | None = None, above: float | None = None
-) -> float:
-    value = job.params.get(name, default)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        number = float(value)
-        if number >= 0.0 and (above is None or number > above):
-            return number
-    raise _bad_request(job, name, value)
 
 
 def _bad_request(job: Job, name: str, value: object) -> WorkerError:

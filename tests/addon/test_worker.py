@@ -144,6 +144,54 @@ def test_styles_are_found_by_name_reference_and_id(client, animate, reference, s
     np.testing.assert_array_equal(weights(None), weights({"name": "neutral"}))
 
 
+def test_raw_motion_is_finished_without_a_model(client, animate, tmp_path, worker_python):
+    raw, output = tmp_path / "raw.npz", tmp_path / "finished.npz"
+    result = animate(raw=str(raw), fps=25).wait(60)
+    params = {"raw": str(raw), "output": str(output), "fps": 25}
+    fresh = WorkerClient(WorkerSettings(worker_python, log_dir=tmp_path))
+    try:
+        finished = fresh.request("finish", params).wait(60)
+        assert fresh.request("status").wait(60)["loaded"] == ""
+    finally:
+        fresh.close()
+    assert finished["frames"] == result["frames"] and result["warnings"] == []
+    one, two = read_motion(output), read_motion(result["output"])
+    np.testing.assert_array_equal(one.weights, two.weights)
+    client.request("finish", {**params, "finishing": {"gain_jaw": 0.0}}).wait(60)
+    still = read_motion(output)
+    assert still.weights[:, still.channels.index("jawOpen")].max() == 0.0
+    assert failure(client.request("finish", {**params, "raw": str(output)})).code == "bad_raw"
+
+
+def test_a_style_can_be_saved_and_used(client, animate, reference, small_model, tmp_path):
+    file = tmp_path / "loud.style.npz"
+    params = {"style": {"reference": str(reference)}, "name": "Loud", "output": str(file)}
+    answer = client.request("save_style", {**params, "checkpoint": str(small_model)}).wait(60)
+    assert answer["output"] == str(file) and "3.0 s" in answer["warnings"][0]
+    animate(style={"file": str(file)}).wait(60)
+    loaded = client.request("styles", {"checkpoint": str(small_model)}).wait(60)
+    assert sorted(loaded["styles"]) == ["lively", "neutral"]
+
+
+def test_many_lines_each_with_its_own_outcome(client, small_model, speech_file, tmp_path):
+    def line(name, speech=speech_file, **values):
+        output = str(tmp_path / f"{name}.npz")
+        return {"speech": str(speech), "fps": 30, "output": output, **values}
+
+    other = shutil.copy(small_model, tmp_path / "other.safetensors")
+    jobs = [line("a"), line("b", tmp_path / "none.wav"), line("c", checkpoint=str(other)),
+            line("d", fps="thirty")]  # fmt: skip
+    seen = []
+    call = client.request("animate_many", {"jobs": jobs, "checkpoint": str(small_model)})
+    results = call.wait(60, lambda progress: seen.append((progress.done, progress.total)))
+    good, missing, also, junk = results["results"]
+    assert good["ok"] and also["ok"] and read_motion(tmp_path / "c.npz").fps == 30
+    assert not missing["ok"] and missing["error"]["code"] == "missing_file"
+    assert missing["error"]["hint"] and junk["error"]["code"] == "bad_request"
+    assert all(done <= total for done, total in seen)
+    assert failure(client.request("animate_many", {"jobs": "all"})).code == "bad_request"
+
+
 def test_a_reference_is_known_by_its_content_not_its_name(client, reference, small_model):
     def style_id():
         params = {"reference": str(reference), "checkpoint": str(small_model)}

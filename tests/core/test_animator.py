@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from core import animator as animator_module
-from core import listening
+from core import decoding, listening
 from core.animator import Animator
 from core.audio import SAMPLE_RATE_HZ, load_speech, speech_gain
-from core.conditioning import StyleTrack, mix_styles, strengthen_style
+from core.conditioning import EmotionTrack, StyleTrack, Track, mix_styles, strengthen_style
 from core.errors import Cancelled, IdiolectError
+from core.model.model import IdiolectModel
 from core.model.speech import CompactBackbone
 from core.motion import ARKIT_CHANNELS, MotionClip
 from tests.small_model import save_small_model
@@ -55,9 +56,9 @@ def test_windows_equal_the_whole(
     long = np.tile(samples, 4)
     track = StyleTrack(np.stack(list(small.styles.values())), np.array([2.0, 12.0]))
     windows = small.animate(long, fps=50.0, style=track, finishing=None).weights
-    monkeypatch.setattr(animator_module, "_WINDOW_S", 1000.0)
+    monkeypatch.setattr(decoding, "_WINDOW_S", 1000.0)
     monkeypatch.setattr(listening, "_WINDOW_FRAMES", 100_000)
-    small._listener._memory.clear()
+    small.listener.forget()
     whole = small.animate(long, fps=50.0, style=track, finishing=None).weights
     # What was heard is kept in half precision, whose last digit may fall either way.
     np.testing.assert_allclose(windows, whole, atol=2e-3)
@@ -144,17 +145,49 @@ def test_an_accelerator_that_fails_is_left(
     small: Animator, samples: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = small.animate(samples, fps=30.0).weights
-    decode = Animator._decode
+    forward = IdiolectModel.forward
 
-    def out_of_memory(self: Animator, *arguments: object) -> np.ndarray:
-        if self.device.type != "cpu":
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return decode(self, *arguments)  # type: ignore[arg-type]
+    def fails(self: IdiolectModel, *arguments: Any, **named: Any) -> torch.Tensor:
+        if arguments[0].prosody.device.type != "cpu":
+            raise RuntimeError("no kernel image is available")
+        return forward(self, *arguments, **named)
 
-    monkeypatch.setattr(Animator, "_decode", out_of_memory)
-    monkeypatch.setattr(small, "device", torch.device("meta"))
+    monkeypatch.setattr(IdiolectModel, "forward", fails)
+    monkeypatch.setattr(small.engine, "device", torch.device("meta"))
     np.testing.assert_array_equal(small.animate(samples, fps=30.0).weights, expected)
     assert small.device.type == "cpu"
+
+
+def test_want_of_memory_makes_windows_smaller(
+    small: Animator,
+    samples: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    long = np.tile(samples, 4)
+    track = StyleTrack(np.stack(list(small.styles.values())), np.array([2.0, 12.0]))
+    expected = small.animate(long, fps=50.0, style=track, finishing=None).weights
+    motion_forward, sound_forward = IdiolectModel.forward, CompactBackbone.forward
+    sizes = []
+
+    def motion(self: IdiolectModel, tracks: Any, *arguments: Any, **named: Any) -> torch.Tensor:
+        sizes.append(tracks.prosody.shape[1])
+        if sizes[-1] > 350:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return motion_forward(self, tracks, *arguments, **named)
+
+    def sound(self: CompactBackbone, window: torch.Tensor, *arguments: Any) -> Any:
+        if window.shape[1] > 6 * SAMPLE_RATE_HZ:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return sound_forward(self, window, *arguments)
+
+    monkeypatch.setattr(IdiolectModel, "forward", motion)
+    monkeypatch.setattr(CompactBackbone, "forward", sound)
+    small.listener.forget()
+    given = small.animate(long, fps=50.0, style=track, finishing=None).weights
+    np.testing.assert_allclose(given, expected, atol=2e-3)
+    assert "smaller windows" in caplog.text
+    assert sum(size > 350 for size in sizes) < 5, "it learns from the first refusal"
 
 
 def test_style_tracks_mix_and_hold() -> None:
@@ -173,10 +206,55 @@ def test_style_tracks_mix_and_hold() -> None:
         StyleTrack(np.stack([a, b]), np.array([3.0, 1.0]))
 
 
+def test_mix_and_strength_end_exactly_where_they_should(
+    small: Animator, samples: np.ndarray
+) -> None:
+    def weights(style: Any) -> np.ndarray:
+        return small.animate(samples, fps=30.0, style=style, finishing=None).weights
+
+    a, b = (small.styles[name] for name in ("neutral", "lively"))
+    np.testing.assert_array_equal(weights(small.style_control("neutral", "lively")), weights(a))
+    np.testing.assert_array_equal(weights(small.style_control(a, b, 1.0)), weights("lively"))
+    mean = weights(small.style_control(a, b, 0.3, 0.0))
+    np.testing.assert_array_equal(mean, weights(small.mean_style))
+    np.testing.assert_allclose(small.mean_style, (a + b) / 2, atol=1e-6)
+    over_time = small.style_control(a, b, Track([0, 1], [1.0, 2.0]), Track([1, 0], [3.0, 3.5]))
+    moved = weights(over_time)
+    np.testing.assert_allclose(moved[:20], weights(a)[:20], atol=0.05)
+    np.testing.assert_array_equal(over_time.at(np.array([0.0, 2.5, 4.0])), [a, b, small.mean_style])
+    assert np.abs(moved - weights(a)).max() > 0.0
+    for wrong in ({"mix": 1.5}, {"strength": -0.1}, {"strength": 2.5}):
+        with pytest.raises(IdiolectError):
+            small.style_control(a, b, **wrong)
+
+
+def test_emotions_act_where_they_stand_and_untrained_ones_are_told(
+    small: Animator, samples: np.ndarray
+) -> None:
+    told: list[str] = []
+    plain = small.animate(samples, fps=50.0, finishing=None, warn=told.append).weights
+    assert not told
+    angry = np.eye(8)[2]
+    track = EmotionTrack([0 * angry, angry], [2.0, 2.5])
+    moved = small.animate(samples, fps=50.0, emotion=track, finishing=None, warn=told.append)
+    neutral = EmotionTrack.constant(0 * angry)
+    base = small.animate(samples, fps=50.0, emotion=neutral, finishing=None).weights
+    reach = small.engine.model.reach or 0
+    np.testing.assert_allclose(moved.weights[: 100 - reach], base[: 100 - reach], atol=1e-5)
+    assert np.abs(moved.weights[150:] - base[150:]).max() > 1e-3
+    assert np.abs(base - plain).max() > 1e-4, "zeros are neutral, not unknown"
+    assert len(told) == 1 and "not learnt emotions" in told[0]
+    with pytest.raises(IdiolectError, match="intensities of 0"):
+        EmotionTrack.constant(2 * angry)
+    with pytest.raises(IdiolectError, match="8 intensities"):
+        EmotionTrack.constant(np.ones(3))
+
+
 def test_listening_in_windows_equals_the_whole(small: Animator, samples: np.ndarray) -> None:
     long = np.tile(samples, 5) * np.float32(0.3)  # level must not matter
-    heard = small._listener.listen(listening.SpeechSource(long), lambda *_: None, lambda: False)
+    _, heard = small.listener.listen(listening.SpeechSource(long), lambda *_: None, lambda: False)
+    whole_file = listening.HeardSpeech.joined(list(heard))
     with torch.inference_mode():
-        whole = small._listener.backbone(torch.from_numpy(long * speech_gain(long))[None])
-    np.testing.assert_allclose(heard.hidden, whole.hidden[0].numpy(), atol=4e-3)
-    assert len(heard.prosody) == len(long) // 320
+        whole = small.engine.backbone(torch.from_numpy(long * speech_gain(long))[None])
+    np.testing.assert_allclose(whole_file.hidden, whole.hidden[0].numpy(), atol=4e-3)
+    assert len(whole_file.prosody) == len(long) // 320

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 
 from core.face.lips import CLOSED_MM, lip_gap_mm
-from core.finishing import FinishSettings, Heard, finish
+from core.finishing import FinishSettings, finish
 from core.motion import ARKIT_CHANNELS, MotionClip
 from core.phones import PHONE_INDEX, PHONES
+from core.raw_motion import Heard
 
-BARE = FinishSettings(
-    closure_guard=False,
-    parting_guard=False,
-    silence_gate=False,
-    smoothing_s=0.0,
-    blinks_per_minute=0.0,
-)
+LIFELESS = {
+    "smoothing_s": 0.0,
+    "blink_strength": 0.0,
+    "gaze_strength": 0.0,
+    "brow_strength": 0.0,
+}
+BARE = FinishSettings(closure_guard=False, parting_guard=False, silence_gate=False, **LIFELESS)
 JAW, CLOSE = ARKIT_CHANNELS.index("jawOpen"), ARKIT_CHANNELS.index("mouthClose")
 
 
@@ -49,7 +50,7 @@ def heard_as(*phones: tuple[str, int, int], frames: int = 200) -> Heard:
     for name, first, last in phones:
         labels[first:last] = PHONE_INDEX[name]
     posteriors[np.arange(frames), labels] = 0.9
-    return Heard(posteriors, np.zeros(frames, np.float32))
+    return Heard.of(posteriors, np.zeros(frames, np.float32))
 
 
 @pytest.mark.parametrize("phone", ["P", "B", "M"])
@@ -66,7 +67,7 @@ def test_guard_seals_the_lips_on_the_head(phone: str) -> None:
 
 def test_guard_needs_confidence() -> None:
     heard = heard_as(("M", 100, 104))
-    unsure = Heard(heard.posteriors * 0.4, heard.loudness)
+    unsure = replace(heard, closure=heard.closure * 0.4)
     done = finish(talking(), FinishSettings(), unsure)
     assert lip_gap_mm(done.weights).max(1)[100:104].min() > CLOSED_MM
 
@@ -163,9 +164,12 @@ def test_everything_off_only_clamps() -> None:
 
 
 def test_without_phones_or_arkit_nothing_is_guessed() -> None:
-    nothing = Heard(np.zeros((200, 0), np.float32), np.zeros(200, np.float32))
+    nothing = Heard.of(np.zeros((200, 0), np.float32), np.zeros(200, np.float32))
     raw = talking()
-    settings = FinishSettings(smoothing_s=0.0, blinks_per_minute=0.0)
-    np.testing.assert_array_equal(finish(raw, settings, nothing).weights, raw.weights)
+    np.testing.assert_array_equal(
+        finish(raw, replace(FinishSettings(), **LIFELESS), nothing).weights, raw.weights
+    )
     flame = MotionClip(np.full((10, 3), 2.0, np.float32), ("a", "b", "c"), 25.0, "flame")
-    assert finish(flame, FinishSettings(), heard_as()) is flame
+    np.testing.assert_array_equal(
+        finish(flame, FinishSettings(), heard_as()).weights, flame.weights
+    )

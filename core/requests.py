@@ -1,0 +1,222 @@
+"""Requests as plain JSON values: what the worker and other programs ask of a model.
+
+A style is {"name": …}, {"file": …}, {"id": …}, {"reference": …, "start_s": …, "end_s": …}, or null;
+or two of them mixed: {"a": …, "b": …, "mix": TRACK, "strength": TRACK}. A TRACK is a number, or
+{"times_s": […], "values": […]}. An emotion is {"times_s": […], "intensities": [[8 numbers] …]},
+{"reference": …} or null.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.animator import Animator, Progress, Style, Warn, check_fps, nobody
+from core.conditioning import EmotionTrack
+from core.errors import Cancelled, IdiolectError, read_failed
+from core.finishing import finish_raw
+from core.listening import SpeechSource
+from core.motion import MotionClip
+from core.motion_files import load_motion, save_motion
+from core.raw_motion import load_raw, save_raw
+from core.references import cut
+from core.request_values import (
+    Values,
+    bad_request,
+    emotions_of,
+    finishing_of,
+    number_of,
+    optional_number,
+    path_of,
+    track_of,
+)
+from core.style_file import load_style, save_style
+
+_KEPT_STYLES = 64
+
+
+class Speaker:
+    """A model that takes requests, and remembers the styles it was shown."""
+
+    def __init__(self, animator: Animator) -> None:
+        self.animator = animator
+        self._codes: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._warnings: dict[str, list[str]] = {}
+
+    @property
+    def kept_styles(self) -> int:
+        """How many styles of references it remembers."""
+        return len(self._codes)
+
+    def animate(self, values: Values, report: Progress, stop: Callable[[], bool]) -> dict[str, Any]:
+        """Speech to motion, written to `output` and to `copies` in other formats, and raw to `raw`
+        where that is asked for.
+        """
+        started = time.monotonic()
+        output, speech = path_of(values, "output"), path_of(values, "speech")
+        raw_output = path_of(values, "raw") if values.get("raw") is not None else None
+        fps = number_of(values, "fps", above=0.0)
+        start_s = number_of(values, "start_s", default=0.0)
+        source = SpeechSource(speech, start_s, optional_number(values, "duration_s", above=0.0))
+        finishing = finishing_of(values)
+        warnings: list[str] = []
+        raw = self.animator.perform(
+            source,
+            style=self.style(values.get("style"), warnings.append),
+            emotion=self.emotion(values.get("emotion"), warnings.append),
+            progress=report,
+            cancelled=stop,
+            warn=warnings.append,
+        )
+        if raw_output is not None:
+            # What is finished now must be what is finished from the file later.
+            raw = raw.rounded()
+            save_raw(raw, raw_output)
+        clip = finish_raw(raw, finishing, fps)
+        for path in (output, *(Path(copy) for copy in values.get("copies") or ())):
+            save_motion(clip, path)
+        answer = _answer(clip, output, started)
+        if raw_output is not None:
+            answer["raw"] = str(raw_output)
+        return {**answer, "warnings": list(dict.fromkeys(warnings))}
+
+    def animate_many(
+        self, requests: Sequence[Values], report: Progress, stop: Callable[[], bool]
+    ) -> list[dict[str, Any] | Exception]:
+        """What `animate` answers to each request, or the exception that it ended with.
+
+        Raises:
+            Cancelled: `stop` said so.
+        """
+        outcomes: list[dict[str, Any] | Exception] = []
+        for values in requests:
+            report("Animating", len(outcomes), len(requests))
+            try:
+                outcomes.append(self.animate(values, nobody, stop))
+            except Cancelled:
+                raise
+            except Exception as error:  # one line of many: the others go on
+                outcomes.append(error)
+        report("Animating", len(outcomes), len(requests))
+        return outcomes
+
+    def save_style(self, values: Values) -> dict[str, Any]:
+        """Write a style, or a mix of constant mix and strength, to a file."""
+        output, name = path_of(values, "output"), values.get("name")
+        if not isinstance(name, str) or not name.strip():
+            raise bad_request("name", name)
+        warnings: list[str] = []
+        style = self.style(values.get("style"), warnings.append)
+        codes = self.animator.conditions(style).style.at(np.zeros(2))
+        save_style(output, name, codes[0], self.animator.name, self.animator.fingerprint)
+        return {"output": str(output), "warnings": warnings}
+
+    def style(self, value: object, warn: Warn = nobody) -> Style:
+        """A style from any of its forms.
+
+        Raises:
+            IdiolectError: It makes no sense, is unknown, or its reference cannot be used.
+        """
+        if isinstance(value, Mapping) and "a" in value and set(value) <= _MIXED:
+            return self.animator.style_control(
+                self._code(value["a"], warn),
+                self._code(value.get("b", value["a"]), warn),
+                track_of(value, "mix", 0.0),
+                track_of(value, "strength", 1.0),
+            )
+        return self._code(value, warn)
+
+    def emotion(self, value: object, warn: Warn = nobody) -> EmotionTrack | None:
+        """An emotion from any of its forms.
+
+        Raises:
+            IdiolectError: It makes no sense, or its reference cannot be used.
+        """
+        if value is None:
+            return None
+        if not isinstance(value, Mapping):
+            raise bad_request("emotion", value)
+        if "reference" in value:
+            return self.animator.emotion_from_motion(_reference(value), warn)
+        return emotions_of(value)
+
+    def remember(self, value: Values, warn: Warn = nobody) -> str:
+        """Take the style of a reference, and keep it under an id made from its content."""
+        reference = path_of(value, "reference")
+        try:
+            content = reference.read_bytes()
+        except OSError as error:
+            raise read_failed(reference, error, setting="reference") from error
+        # The suffix decides how the content is read, so it is part of what the content means.
+        about = f"{reference.suffix.lower()} {value.get('start_s')} {value.get('end_s')}"
+        style_id = hashlib.sha256(about.encode() + content).hexdigest()[:20]
+        if style_id not in self._codes:
+            told = self._warnings[style_id] = []
+            self._codes[style_id] = self.animator.style_from_motion(_reference(value), told.append)
+        for warning in self._warnings[style_id]:
+            warn(warning)
+        self._codes.move_to_end(style_id)
+        while len(self._codes) > _KEPT_STYLES:
+            oldest, _ = self._codes.popitem(last=False)
+            del self._warnings[oldest]
+        return style_id
+
+    def _code(self, value: object, warn: Warn) -> np.ndarray:
+        if value is None:
+            return self.animator.style_code(None)
+        if isinstance(value, Mapping) and set(value) <= {"reference", "start_s", "end_s"}:
+            return self._codes[self.remember(value, warn)]
+        if isinstance(value, Mapping) and len(value) == 1:
+            ((kind, given),) = value.items()
+            if kind == "name" and isinstance(given, str):
+                return self.animator.style_code(given)
+            if kind == "file":
+                style = load_style(path_of(value, "file"), self.animator.fingerprint)
+                return self.animator.style_code(style.code)
+            if kind == "id" and given in self._codes:
+                return self._codes[given]
+            if kind == "id":
+                raise IdiolectError(
+                    "The style is no longer in the worker's memory.",
+                    hint="Press Animate again: the reference is read anew.",
+                    code="unknown_style_id",
+                    setting="reference",
+                )
+        raise bad_request("style", value)
+
+
+_MIXED = {"a", "b", "mix", "strength"}
+
+
+def finish(values: Values) -> dict[str, Any]:
+    """Finish raw motion that `Speaker.animate` wrote; needs no model."""
+    started = time.monotonic()
+    source, output = path_of(values, "raw"), path_of(values, "output")
+    fps = number_of(values, "fps", above=0.0)
+    check_fps(fps)
+    clip = finish_raw(load_raw(source), finishing_of(values), fps)
+    save_motion(clip, output)
+    return {**_answer(clip, output, started), "raw": str(source), "warnings": []}
+
+
+def _answer(clip: MotionClip, output: Path, started: float) -> dict[str, Any]:
+    return {
+        "output": str(output),
+        "frames": len(clip.weights),
+        "fps": clip.fps,
+        "duration_s": clip.duration_s,
+        "seconds": round(time.monotonic() - started, 4),
+    }
+
+
+def _reference(value: Values) -> MotionClip:
+    """The clip of {"reference": …, "start_s": …, "end_s": …}."""
+    start_s = number_of(value, "start_s", default=0.0)
+    end_s = optional_number(value, "end_s", above=start_s)
+    return cut(load_motion(path_of(value, "reference")), start_s, end_s)
