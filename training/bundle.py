@@ -32,6 +32,7 @@ import torch
 
 from core.animator import BUNDLED_CHECKPOINT, Animator
 from core.checkpoint import load_checkpoint, save_checkpoint
+from core.emotions import EMOTION_INDEX, EMOTIONS
 from core.errors import IdiolectError
 from core.files import atomic_path
 from core.motion import MotionClip
@@ -212,6 +213,9 @@ def make_bundle(model: Path, corpus: Corpus, out: Path) -> None:
     styles = ready_styles(Animator(model, device="cpu"), corpus)
     tensors = {name: value for name, value in loaded.tensors.items() if "styles." not in name}
     tensors |= {f"styles.{name}": code for name, code in styles.items()}
+    if "model.null_emotion" in tensors:  # nobody who asks for no emotion wants the average of all
+        neutral = tensors["model.emotion_embedding.weight"][:, EMOTION_INDEX["neutral"]]
+        tensors["model.null_emotion"] = neutral.clone()
     size = 2 * sum(value.numel() for value in tensors.values())
     if size > LARGEST_BYTES:
         raise IdiolectError(
@@ -219,7 +223,12 @@ def make_bundle(model: Path, corpus: Corpus, out: Path) -> None:
             hint="Make the model smaller.",
             code="bundle_too_large",
         )
-    facts = {**loaded.metadata, "speech": list(SPEECH_CREDITS), "motion": "procedural, from phones"}
+    facts = {
+        **loaded.metadata,
+        "speech": list(SPEECH_CREDITS),
+        "motion": "procedural, from phones",
+        "emotions": list(EMOTIONS) if corpus.intensities is not None else [],
+    }
     save_checkpoint(out, tensors, loaded.config, facts, half=True)
     log.info("%s: %.1f MB, styles: %s", out, out.stat().st_size / 1e6, ", ".join(sorted(styles)))
 
