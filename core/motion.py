@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,46 @@ ARKIT_CHANNELS: tuple[str, ...] = (
 
 SPACES = ("arkit", "flame", "vertices")
 """ARKit weights; FLAME expression and joint rotations (radians); vertex offsets (metres)."""
+
+
+def flame_channels(expressions: int) -> tuple[str, ...]:
+    """Channels of flame motion: Exp001, Exp002, … then the jaw's axis-angle, jaw_x, jaw_y, jaw_z.
+
+    As `core.face.flame_rig` names keys and joints.
+    """
+    names = (f"Exp{number:03d}" for number in range(1, expressions + 1))
+    return (*names, "jaw_x", "jaw_y", "jaw_z")
+
+
+@cache
+def vertex_channels(vertices: int) -> tuple[str, ...]:
+    """Channels of vertex motion: x0, y0, z0, x1 and so on."""
+    return tuple(f"{axis}{vertex}" for vertex in range(vertices) for axis in "xyz")
+
+
+def channel_names(space: str, count: int) -> tuple[str, ...]:
+    """Names of the columns of motion with `count` channels in a space.
+
+    Raises:
+        IdiolectError: The space has no motion of so many channels.
+    """
+    if space == "arkit" and count == len(ARKIT_CHANNELS):
+        return ARKIT_CHANNELS
+    if space == "flame" and count > 3:
+        return flame_channels(count - 3)
+    if space == "vertices" and count >= 3 and count % 3 == 0:
+        return vertex_channels(count // 3)
+    expected = {
+        "arkit": f"{len(ARKIT_CHANNELS)}",
+        "flame": "the expressions and three for the jaw",
+        "vertices": "three for each vertex",
+    }
+    raise IdiolectError(
+        f"motion in the space '{space}' cannot have {count} channels",
+        hint=f"It has {expected[space]}." if space in expected else f"Use {', '.join(SPACES)}.",
+        code="config_invalid",
+        setting="model.motion.channels",
+    )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 from core.errors import IdiolectError
 from core.learning.batch import Batch
 from core.model.config import ModelConfig
+from core.model.speech import SAMPLES_PER_FRAME
 from core.model.speech_encoder import SpeechTracks
 from core.phones import PHONE_INDEX, PHONES, SILENCE
 from training.corpus import UNKNOWN_EMOTION, Corpus, FeatureStore
@@ -54,8 +55,18 @@ class CorpusBatches:
         model: ModelConfig,
         data: DataConfig,
         seed: int,
+        *,
+        with_samples: bool = False,
     ) -> None:
         """Prepare.
+
+        Args:
+            corpus: What is drawn from.
+            features: What the speech backbone hears in it.
+            model: For whom.
+            data: How.
+            seed: Everything drawn follows from it.
+            with_samples: Give the sound itself as well, to a backbone that learns.
 
         Raises:
             IdiolectError: The corpus' motion is not what the model puts out, or nobody in it has
@@ -65,6 +76,7 @@ class CorpusBatches:
         _check_settings(data)
         self.corpus, self.features = corpus, features
         self.model, self.data, self.seed = model, data, seed
+        self.with_samples = with_samples
         self._by_identity = {split: _group(corpus, split) for split in ("train", "valid")}
         names = training_people(corpus)
         if not names:
@@ -125,7 +137,8 @@ class CorpusBatches:
         latest = max(0, frames - wanted) // tick
         start = int(rng.integers(0, latest + 1)) * tick
         first = round(start / fps * rate)
-        tracks = self.features.slice(target, first, first + round(self.data.window_s * rate))
+        last = first + round(self.data.window_s * rate)
+        tracks = self.features.slice(target, first, last)
         if rng.random() < self.data.transcript_chance:
             phones = self.corpus.clip_phones(target)
             tracks = (tracks[0], _sure_of(phones, tracks[1], first / rate, rate, fps), tracks[2])
@@ -143,7 +156,15 @@ class CorpusBatches:
             "reference_emotion": example_emotion,
             "identity": np.array(self._identity_index.get(identity, -1)),
             "traits": self._traits.get(identity, np.zeros(self.traits, np.float32)),
+            "samples": self._samples(target, first, last),
         }
+
+    def _samples(self, clip: int, first: int, last: int) -> np.ndarray:
+        """The sound of the speech frames [first, last) of a clip, where it is asked for."""
+        if not self.with_samples:
+            return np.zeros(0, np.float32)
+        samples = self.corpus.clip_samples(clip)
+        return samples[first * SAMPLES_PER_FRAME : last * SAMPLES_PER_FRAME]
 
     def _reference(self, clip: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """A stretch of a clip's motion at the style encoder's frame rate, and its emotion."""
@@ -178,6 +199,7 @@ class CorpusBatches:
             phones=phones,
             reference_emotion=_pad(columns["reference_emotion"], fill=np.nan) if known else None,
             before=torch.from_numpy(np.stack(columns["before"])),
+            samples=_pad(columns["samples"]) if self.with_samples else None,
         )
 
 

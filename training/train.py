@@ -31,6 +31,8 @@ from tqdm import tqdm
 from core.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from core.device import pick
 from core.errors import IdiolectError
+from core.face.flame import FlameModel
+from core.face.flame_file import load_flame
 from core.files import atomic_path
 from core.learning.losses import LossWeights
 from core.learning.objective import sides_for
@@ -40,7 +42,7 @@ from core.learning.workers import Workers
 from core.model.backbones import BackboneConfig, build_backbone, track_sizes
 from core.model.config import ModelConfig, dump_toml, from_dict, load_toml, to_dict
 from core.model.model import IdiolectModel
-from core.model.speech import SpeechBackbone
+from core.model.speech import SpeechBackbone, Wav2Vec2Backbone
 from training.backbone import load_backbone as read_backbone
 from training.batches import CorpusBatches, DataConfig, training_people
 from training.corpus import Corpus
@@ -70,8 +72,11 @@ class TrainConfig:
     """Checkpoint of the compact backbone (`training.backbone`); its sizes are taken from it."""
     initial_weights: str = ""
     """A finished model of the same sizes to begin from; its backbone may differ. Empty = chance."""
+    flame: str = ""
+    """A FLAME model file, for motion in the space "flame": losses compare its vertices. Empty
+    compares coefficients."""
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    """The speech backbone, frozen while the decoder learns."""
+    """The speech backbone, frozen while the decoder learns unless it is to be fine-tuned."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Sizes of the model."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -211,14 +216,24 @@ def make_trainer(
     if config.initial_weights:
         start = load_checkpoint(Path(config.initial_weights))
         load_weights(model, start.part("model"), start.path)
-    batches = CorpusBatches(corpus, features, config.model, config.data, config.seed)
+    learning = backbone if config.backbone.finetune else None
+    batches = CorpusBatches(
+        corpus,
+        features,
+        config.model,
+        config.data,
+        config.seed,
+        with_samples=learning is not None,
+    )
+    flame = FlameModel(load_flame(config.flame)) if config.flame else None
     sides = sides_for(
         model,
         identities=batches.identities,
         traits=batches.traits,
-        face=face_measures(corpus.space, corpus.channels).to(device),
+        face=face_measures(corpus, train_clips(corpus), flame).to(device),
         optim=config.optim,
         weights=config.loss,
+        backbone=learning,
     )
     return Trainer(model, sides, batches, config.optim, config.seed, device=device, workers=workers)
 
@@ -226,6 +241,13 @@ def make_trainer(
 def load_backbone(config: TrainConfig) -> tuple[SpeechBackbone, BackboneConfig]:
     """The frozen backbone with its weights, and its configuration."""
     settings = config.backbone
+    if settings.finetune and settings.kind != "wav2vec2":
+        raise IdiolectError(
+            f"the speech backbone '{settings.kind}' cannot learn with the model",
+            hint="Set backbone.finetune = false; training.backbone trains the compact one.",
+            code="config_invalid",
+            setting="backbone.finetune",
+        )
     if not config.backbone_weights:
         if settings.kind == "compact":
             raise IdiolectError(
@@ -234,7 +256,10 @@ def load_backbone(config: TrainConfig) -> tuple[SpeechBackbone, BackboneConfig]:
                 code="backbone_missing",
                 setting="backbone_weights",
             )
-        return build_backbone(settings).eval(), settings
+        network = build_backbone(settings).eval()
+        if settings.finetune and isinstance(network, Wav2Vec2Backbone):
+            settings = replace(settings, architecture=network.architecture)
+        return network, settings
     path = Path(config.backbone_weights)
     sizes = load_checkpoint(path).config.get("backbone", {})
     return read_backbone(path), from_dict(BackboneConfig, sizes, source=str(path))
@@ -257,14 +282,14 @@ def save_model(
         path: File to write.
         weights: The model's state.
         model: Its configuration.
-        backbone: The backbone; a compact one's weights go into the file.
+        backbone: The backbone; the weights of a compact or fine-tuned one go into the file.
         backbone_config: Its configuration.
         facts: Metadata.
         styles: Ready-made style codes by name.
         half: Store as float16.
     """
     tensors = {f"model.{name}": value for name, value in weights.items()}
-    if backbone_config.kind == "compact":
+    if backbone_config.in_checkpoint:
         tensors |= {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
     tensors |= {f"styles.{name}": value for name, value in (styles or {}).items()}
     config = {"model": to_dict(model), "backbone": to_dict(backbone_config)}

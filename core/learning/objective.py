@@ -32,6 +32,8 @@ from core.learning.sides import Side, Term
 from core.model.decoder import Past
 from core.model.layers import length_mask, masked_mean
 from core.model.model import IdiolectModel
+from core.model.speech import SpeechBackbone
+from core.model.speech_encoder import SpeechTracks
 from core.model.style import IdentityStyles
 
 FIRST_TEMPERATURE = 0.07
@@ -129,9 +131,14 @@ class ModelSide(Side):
         face: FaceMeasures,
         optim: OptimConfig,
         weights: LossWeights,
+        backbone: SpeechBackbone | None = None,
     ) -> None:
-        super().__init__("model", {"model": model, "readers": readers}, optim)
+        modules: dict[str, nn.Module] = {"model": model, "readers": readers}
+        if backbone is not None:
+            modules["backbone"] = backbone
+        super().__init__("model", modules, optim)
         self.model, self.readers, self.critics = model, readers, critics
+        self.backbone = backbone
         self.face, self.weights = face, weights
 
     def rate(self, step: int) -> float:
@@ -147,7 +154,8 @@ class ModelSide(Side):
             return terms
         mask = length_mask(batch.motion_lengths, batch.motion.shape[1])
         condition = model.condition(len(style), style[:, None], batch.emotion)
-        heard = model.hear(batch.tracks, batch.speech_lengths, condition, mask, self._phones(batch))
+        tracks = self._tracks(batch)
+        heard = model.hear(tracks, batch.speech_lengths, condition, mask, self._phones(batch))
         past = self._past(batch, step)
         predicted = model.decode(heard.features, condition, mask, past).float()
         terms |= self._motion_terms(predicted, batch, mask)
@@ -168,7 +176,7 @@ class ModelSide(Side):
             if weights.swaps_content:
                 terms |= self._cycle_terms(content, style, batch, mask)
         if self.critics is not None and step >= self.adversaries_from:
-            terms |= self._adversarial_terms(style, batch, mask, shared)
+            terms |= self._adversarial_terms(style, tracks, batch, mask, shared)
         return terms
 
     @property
@@ -181,6 +189,14 @@ class ModelSide(Side):
             return self.model.style_encoder(batch.identities)
         mask = length_mask(batch.reference_lengths, batch.reference.shape[1])
         return self.model.encode_style(batch.reference, mask)
+
+    def _tracks(self, batch: Batch) -> SpeechTracks:
+        """Speech tracks: computed before, or anew by a backbone that learns."""
+        if self.backbone is None or batch.samples is None:
+            return batch.tracks
+        self.backbone.train(self.model.training)
+        hidden = self.backbone(batch.samples).hidden
+        return batch.tracks._replace(hidden=hidden[:, : batch.tracks.hidden.shape[1]])
 
     def _phones(self, batch: Batch) -> Tensor | None:
         """Known phones, where they are wanted: in half of the steps what the backbone heard must do
@@ -321,7 +337,12 @@ class ModelSide(Side):
         return past if past is None else past._replace(own_share=1.0)
 
     def _adversarial_terms(
-        self, style: Tensor, batch: Batch, mask: Tensor, shared: dict[str, Any]
+        self,
+        style: Tensor,
+        tracks: SpeechTracks,
+        batch: Batch,
+        mask: Tensor,
+        shared: dict[str, Any],
     ) -> dict[str, Term]:
         """What the discriminators say of the speech in the next clip's style."""
         model, weights, critics = self.model, self.weights, self.critics
@@ -330,7 +351,7 @@ class ModelSide(Side):
         condition = model.condition(
             len(style), style.roll(1, 0)[:, None], batch.emotion, drop=False
         )
-        heard = model.hear(batch.tracks, batch.speech_lengths, condition, mask, self._phones(batch))
+        heard = model.hear(tracks, batch.speech_lengths, condition, mask, self._phones(batch))
         motion = model.decode(heard.features, condition, mask, self._own_past(batch)).float()
         identities = batch.identities.roll(1, 0)
         speech = heard.free.detach().float()
@@ -406,6 +427,7 @@ def sides_for(
     face: FaceMeasures,
     optim: OptimConfig,
     weights: LossWeights,
+    backbone: SpeechBackbone | None = None,
 ) -> list[Side]:
     """Everybody who learns in a run.
 
@@ -416,6 +438,7 @@ def sides_for(
         face: The face that the motion drives.
         optim: How weights move.
         weights: What counts how much.
+        backbone: The speech backbone, where it learns as well.
 
     Raises:
         IdiolectError: A term asks for a part that the model does not have.
@@ -423,7 +446,7 @@ def sides_for(
     _check(model, weights)
     critics = Critics(model, identities, weights) if weights.has_adversaries else None
     readers = Readers(model, identities, traits)
-    model_side = ModelSide(model, readers, critics, face, optim, weights)
+    model_side = ModelSide(model, readers, critics, face, optim, weights, backbone)
     return [model_side] if critics is None else [model_side, CriticsSide(model_side, critics)]
 
 

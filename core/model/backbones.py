@@ -24,8 +24,18 @@ class BackboneConfig:
     """"compact" (weights inside the checkpoint) or "wav2vec2" (weights by `source`)."""
     source: str = ""
     """For wav2vec2: a folder, or a name on the Hugging Face hub."""
+    finetune: bool = False
+    """wav2vec2 only: its transformer learns with the model, its convolutions never (Mimic)."""
+    architecture: str = ""
+    """Of a wav2vec2 that has learnt, the JSON of its configuration: its weights then lie in the
+    checkpoint, and `source` is not asked for. Written by the training."""
     compact: CompactBackboneConfig = field(default_factory=CompactBackboneConfig)
     """Sizes of the compact one."""
+
+    @property
+    def in_checkpoint(self) -> bool:
+        """Whether the checkpoint holds its weights."""
+        return self.kind == "compact" or bool(self.architecture)
 
 
 def build_backbone(config: BackboneConfig) -> SpeechBackbone:
@@ -37,7 +47,7 @@ def build_backbone(config: BackboneConfig) -> SpeechBackbone:
     if config.kind == "compact":
         return CompactBackbone(config.compact)
     if config.kind == "wav2vec2":
-        return Wav2Vec2Backbone(config.source)
+        return Wav2Vec2Backbone(config.source, config.architecture)
     raise IdiolectError(
         f"unknown speech backbone '{config.kind}'",
         hint="Use 'compact' or 'wav2vec2'.",
@@ -47,7 +57,7 @@ def build_backbone(config: BackboneConfig) -> SpeechBackbone:
 
 
 def track_sizes(backbone: SpeechBackbone, speech: SpeechConfig) -> dict[str, int]:
-    """Widths of the tracks that the speech encoder reads (see `core.model.decoder.SpeechTracks`).
+    """Widths of the tracks that the speech encoder reads, by their names in `SpeechTracks`.
 
     Raises:
         IdiolectError: The encoder wants phone posteriors and the backbone has none.

@@ -14,6 +14,7 @@ gives them exactly.
 
 from __future__ import annotations
 
+import json
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -255,6 +256,8 @@ class Wav2Vec2Backbone(SpeechBackbone):
 
     Args:
         source: a folder written by `save_pretrained`, or a name on the Hugging Face hub.
+        architecture: JSON of a configuration; then it is built without weights, and `source` is not
+            asked for.
     """
 
     phone_logits_available = False
@@ -264,9 +267,12 @@ class Wav2Vec2Backbone(SpeechBackbone):
     # sample 320 n.
     FRAME_SAMPLES = 400
 
-    def __init__(self, source: str | Path) -> None:
+    def __init__(self, source: str | Path, architecture: str = "") -> None:
         super().__init__()
-        self.network = _load_wav2vec2(source)
+        self.network = _build_wav2vec2(architecture) if architecture else _load_wav2vec2(source)
+        # Masking features and skipping layers at random are for learning from sound alone.
+        self.network.config.apply_spec_augment = False
+        self.network.config.layerdrop = 0.0
         self.feature_dim = int(self.network.config.hidden_size)
         for parameter in self.network.feature_extractor.parameters():
             parameter.requires_grad_(False)
@@ -286,10 +292,21 @@ class Wav2Vec2Backbone(SpeechBackbone):
         hidden = self.network(10.0 * padded).last_hidden_state
         return SpeechFeatures(hidden, None)
 
+    @property
+    def architecture(self) -> str:
+        """JSON from which a network of the same shape can be built."""
+        return json.dumps(self.network.config.to_dict(), sort_keys=True)
 
-def _load_wav2vec2(source: str | Path) -> Any:
+    def train(self, mode: bool = True) -> Wav2Vec2Backbone:
+        """Switch dropout on or off; the frozen convolutions stay as in inference."""
+        super().train(mode)
+        self.network.feature_extractor.eval()
+        return self
+
+
+def _transformers() -> Any:
     try:
-        from transformers import Wav2Vec2Model
+        import transformers
     except (ImportError, OSError, RuntimeError) as error:
         raise IdiolectError(
             f"wav2vec 2.0 needs the transformers package, which does not import: {error}",
@@ -297,9 +314,28 @@ def _load_wav2vec2(source: str | Path) -> Any:
             code="missing_package",
             setting="backbone",
         ) from error
+    return transformers
+
+
+def _build_wav2vec2(architecture: str) -> Any:
+    transformers = _transformers()
+    try:
+        config = transformers.Wav2Vec2Config.from_dict(json.loads(architecture))
+    except (ValueError, TypeError) as error:
+        raise IdiolectError(
+            f"the checkpoint's wav2vec 2.0 cannot be built: {error}",
+            hint="Train the model again, or choose another.",
+            code="bad_backbone",
+            setting="checkpoint",
+        ) from error
+    return transformers.Wav2Vec2Model(config)
+
+
+def _load_wav2vec2(source: str | Path) -> Any:
+    transformers = _transformers()
     try:
         # Weights in safetensors only: a pickle from a user's folder is never executed.
-        return Wav2Vec2Model.from_pretrained(str(source), use_safetensors=True)
+        return transformers.Wav2Vec2Model.from_pretrained(str(source), use_safetensors=True)
     except (OSError, ValueError) as error:
         raise IdiolectError(
             f"Cannot load wav2vec 2.0 weights from '{source}': {error}",

@@ -17,7 +17,7 @@ import numpy as np
 
 from core.audio import load_speech
 from core.emotions import EMOTION_INDEX
-from core.motion import MotionClip
+from core.motion import MotionClip, flame_channels
 from training.readers.beat import Name, emotion_of, parse_name
 from training.readers.interface import (
     TEST,
@@ -28,7 +28,6 @@ from training.readers.interface import (
     bad_source,
     check_folder,
     check_shape,
-    flame_channels,
     read_lines,
     read_npz,
 )

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from core.audio import load_speech
-from core.motion import MotionClip
+from core.motion import MotionClip, flame_channels
 from training.readers.hdtf import LIST, SOUND_FOLDER, mimics_split
 from training.readers.interface import (
     TRAIN,
@@ -26,7 +26,6 @@ from training.readers.interface import (
     Take,
     check_folder,
     check_shape,
-    flame_channels,
     read_npz,
     sound_beside,
     with_held_out,

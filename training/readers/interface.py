@@ -12,7 +12,6 @@ import math
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +19,7 @@ from scipy.signal import resample_poly
 
 from core.audio import SAMPLE_RATE_HZ
 from core.errors import IdiolectError, read_failed
-from core.face.flame_rig import joint_channels, key_names
-from core.motion import MotionClip
+from core.motion import MotionClip, vertex_channels
 from core.phones import Segment
 
 TRAIN, VALID, TEST = "train", "valid", "test"
@@ -218,18 +216,6 @@ def with_held_out(recordings: Iterable[Recording]) -> list[Recording]:
             held = len(own) >= 3 and place % HELD_OUT_EVERY == first % HELD_OUT_EVERY
             result.append(replace(recording, split=VALID if held else TRAIN))
     return result
-
-
-@cache
-def vertex_channels(vertices: int) -> tuple[str, ...]:
-    """Channel names of the "vertices" space: x, y and z of each vertex in turn."""
-    return tuple(f"{axis}{vertex}" for vertex in range(vertices) for axis in "xyz")
-
-
-@cache
-def flame_channels(expression: int) -> tuple[str, ...]:
-    """Channel names of the "flame" space: expression coefficients, then the jaw's axis-angle."""
-    return (*key_names("Exp", expression), *joint_channels("jaw"))
 
 
 def offsets_clip(vertices: np.ndarray, template: np.ndarray, fps: float) -> MotionClip:
