@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.emotions import EMOTIONS
 from core.errors import IdiolectError
 from core.learning.batch import Batch
 from core.model.config import ModelConfig
@@ -90,7 +91,7 @@ class CorpusBatches:
         self._identity_index = {name: index for index, name in enumerate(names)}
         self._traits = _standardised(corpus.traits(), names)
         self.traits = len(next(iter(self._traits.values()), ()))
-        self._emotion_of = [_main_emotion(corpus, index) for index in range(len(corpus.clips))]
+        self._emotion_of = [main_emotion(corpus, index) for index in range(len(corpus.clips))]
         self._emotions_known = any(found != UNKNOWN_EMOTION for found in self._emotion_of)
 
     def batch(self, step: int, part: int = 0) -> Batch:
@@ -224,7 +225,14 @@ def _sure_of(
     return np.where(known, mixed, posteriors)
 
 
-def _main_emotion(corpus: Corpus, clip: int) -> int:
+def shown_emotions(corpus: Corpus) -> list[str]:
+    """Emotions that the training split shows, in the order of `core.emotions.EMOTIONS`."""
+    clips = [index for index, clip in enumerate(corpus.clips) if clip.split == "train"]
+    found = {int(label) for index in clips for label in np.unique(corpus.clip_emotion(index))}
+    return [name for index, name in enumerate(EMOTIONS) if index in found]
+
+
+def main_emotion(corpus: Corpus, clip: int) -> int:
     """The label that most of a clip's frames have."""
     return int(np.bincount(corpus.clip_emotion(clip), minlength=1).argmax())
 

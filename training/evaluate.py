@@ -6,7 +6,15 @@
 Every clip of the split is animated from its speech, in the manner of ANOTHER clip of the same
 person, and compared with the captured motion: `training.motion_score.MEASURES`, over all, by
 identity and by emotion. Splits: train, valid, test, test-a (people known from training), test-b
-(others). Prints Markdown; with --out also writes evaluation.md and evaluation.json.
+(others). Prints Markdown; with --out also writes evaluation.md, evaluation.json and figures.
+
+A model that takes emotions is given the clip's own. With --same-emotion the reference shows the
+clip's emotion too, as models that read the emotion off the style code need it (PSE). A model that
+knows styles by identity alone gets the person's, and for strangers the mean over its people.
+
+SCS and the synchrony score come from networks that learn from the corpus' training split, once
+(`training.judges`); --no-judges leaves them out. What codes hold is measured over the same clips
+(`training.code_report`).
 
 Raw motion is measured; --finish measures what `core.finishing` makes of it. Motion in the spaces
 "flame" and "vertices" needs --lips, since regions of those meshes cannot be shipped.
@@ -29,19 +37,29 @@ from tqdm import tqdm
 
 from core.animator import Animator
 from core.audio import SAMPLE_RATE_HZ
+from core.conditioning import EmotionTrack
 from core.emotions import EMOTIONS
 from core.errors import IdiolectError
 from core.face.flame import FlameModel
 from core.face.flame_file import load_flame
 from core.files import atomic_path
 from core.finishing import FinishSettings
+from core.model.style import IdentityStyles
 from core.motion import MotionClip
+from training.batches import main_emotion
+from training.code_report import code_report
 from training.corpus import UNKNOWN_EMOTION, Corpus
+from training.evaluation_figures import write_figures
+from training.judges import Judges, load_judges
 from training.motion_score import MotionScore
+from training.ready_styles import MEAN
 from training.report import markdown
 from training.surfaces import FLAME_LIP_PAIR, Surface, surface_for
 
 log = logging.getLogger(__name__)
+
+SAMPLES_DRAWN = 4
+"""Clips that are kept for figures."""
 
 
 @dataclass
@@ -56,6 +74,9 @@ class Evaluation:
         emotions: Measures by emotion, of clips whose emotion is known.
         seconds_per_second: Time taken for a second of speech, on this machine.
         without_reference: Clips whose person has no other clip; the model's default style is used.
+        codes: What the model's codes hold (`training.code_report`), each a share of right answers
+            with the share that guessing gets.
+        samples: The first clips, for figures: name, true and predicted motion.
     """
 
     name: str
@@ -65,10 +86,13 @@ class Evaluation:
     emotions: dict[str, dict[str, float]] = field(default_factory=dict)
     seconds_per_second: float = math.nan
     without_reference: int = 0
+    codes: dict[str, dict[str, float]] = field(default_factory=dict)
+    samples: list[tuple[str, np.ndarray, np.ndarray]] = field(default_factory=list, repr=False)
 
     def to_dict(self) -> dict:
         """For JSON, in which what is not a number is null."""
-        return {key: _without_nan(value) for key, value in vars(self).items()}
+        told = {key: value for key, value in vars(self).items() if key != "samples"}
+        return {key: _without_nan(value) for key, value in told.items()}
 
 
 def evaluate(
@@ -77,6 +101,9 @@ def evaluate(
     clips: Sequence[int],
     surface: Surface,
     finishing: FinishSettings | None = None,
+    *,
+    judges: Judges | None = None,
+    same_emotion: bool = False,
 ) -> Evaluation:
     """Animate clips and measure them.
 
@@ -86,6 +113,8 @@ def evaluate(
         clips: Indices of the clips.
         surface: The face to measure on.
         finishing: What is done to the motion before it is measured; None measures it raw.
+        judges: For SCS and synchrony; None leaves them out.
+        same_emotion: References show the clip's emotion where there is such a clip.
 
     Raises:
         IdiolectError: The model's motion is not the corpus'.
@@ -94,18 +123,21 @@ def evaluate(
     total = MotionScore(surface, corpus.fps)
     identities: dict[str, MotionScore] = {}
     emotions: dict[str, MotionScore] = {}
-    references = references_of(corpus, clips)
+    references = references_of(corpus, clips, same_emotion=same_emotion)
+    samples_drawn: list[tuple[str, np.ndarray, np.ndarray]] = []
     taken_s = 0.0
     for index in tqdm(clips, desc=animator.name, unit="clip", mininterval=1.0):
         clip, reference = corpus.clips[index], references[index]
-        style = None
-        if reference is not None:
-            style = animator.style_from_motion(
-                MotionClip(corpus.clip_motion(reference), corpus.channels, corpus.fps, corpus.space)
-            )
+        style = style_for(animator, corpus, clip.identity, reference)
         samples, truth = corpus.clip_samples(index), corpus.clip_motion(index)
         begun = time.perf_counter()
-        motion = animator.animate(samples, style=style, fps=corpus.fps, finishing=finishing)
+        motion = animator.animate(
+            samples,
+            style=style,
+            emotion=emotion_for(animator, corpus, index),
+            fps=corpus.fps,
+            finishing=finishing,
+        )
         taken_s += time.perf_counter() - begun
         predicted = motion.select(corpus.channels) if corpus.space == "arkit" else motion.weights
         # The last frame may lie beyond the last sample: the face then rests as it was.
@@ -113,6 +145,11 @@ def evaluate(
         predicted = np.pad(predicted, ((0, short), (0, 0)), mode="edge")
         score = MotionScore(surface, corpus.fps)
         score.add(truth, predicted, corpus.clip_phones(index), samples)
+        predicted = predicted[: len(truth)]
+        if judges is not None:
+            score.add_judged(judges.judge(truth, predicted, samples), len(truth))
+        if len(samples_drawn) < SAMPLES_DRAWN:
+            samples_drawn.append((clip.name, truth, predicted))
         labels = corpus.clip_emotion(index)
         known = labels[labels != UNKNOWN_EMOTION]
         groups = [total, identities.setdefault(clip.identity, MotionScore(surface, corpus.fps))]
@@ -130,18 +167,50 @@ def evaluate(
         emotions={name: score.summary() for name, score in sorted(emotions.items())},
         seconds_per_second=taken_s / heard_s,
         without_reference=sum(reference is None for reference in references.values()),
+        samples=samples_drawn,
     )
 
 
-def references_of(corpus: Corpus, clips: Sequence[int]) -> dict[int, int | None]:
+def style_for(
+    animator: Animator, corpus: Corpus, person: str, reference: int | None
+) -> np.ndarray | str | None:
+    """The manner in which a model imitates a person, given the index of a clip of theirs."""
+    if isinstance(animator.engine.model.style_encoder, IdentityStyles):
+        return person if person in animator.styles else MEAN
+    if reference is None:
+        return None
+    return animator.style_from_motion(
+        MotionClip(corpus.clip_motion(reference), corpus.channels, corpus.fps, corpus.space)
+    )
+
+
+def emotion_for(animator: Animator, corpus: Corpus, clip: int) -> EmotionTrack | None:
+    """A clip's emotions over time, for a model that takes them; None where they are not known."""
+    if not animator.config.emotion.given:
+        return None
+    intensities = corpus.clip_intensities(clip)
+    if np.isnan(intensities).any():
+        return None
+    return EmotionTrack.of_frames(intensities, corpus.fps)
+
+
+def references_of(
+    corpus: Corpus, clips: Sequence[int], *, same_emotion: bool = False
+) -> dict[int, int | None]:
     """The clip whose manner each clip is spoken in: the next one of the same person.
 
     Of the same split where there is one, else any other clip of theirs; None where there is none.
+    With `same_emotion` one that shows the same emotion, from anywhere, comes before all others.
     """
+    shown = [main_emotion(corpus, index) for index in range(len(corpus.clips))]
     chosen: dict[int, int | None] = {}
     for index in clips:
         person = corpus.clips[index].identity
-        for pool in (clips, range(len(corpus.clips))):
+        pools: list[Sequence[int]] = [clips, range(len(corpus.clips))]
+        if same_emotion:
+            alike = [[i for i in pool if shown[i] == shown[index]] for pool in pools]
+            pools = [*alike, *pools]
+        for pool in pools:
             others = [i for i in pool if corpus.clips[i].identity == person and i != index]
             if others:
                 chosen[index] = next((i for i in others if i > index), others[0])
@@ -181,6 +250,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", default="test", help="train, valid, test, test-a or test-b")
     parser.add_argument("--limit", type=int, help="only the first so many clips")
     parser.add_argument("--out", type=Path, help="folder for evaluation.md and evaluation.json")
+    parser.add_argument("--same-emotion", action="store_true",
+                        help="references show the clip's own emotion")  # fmt: skip
+    parser.add_argument("--no-judges", action="store_true", help="leave out SCS and synchrony")
+    parser.add_argument("--no-codes", action="store_true", help="do not ask what codes hold")
     parser.add_argument("--finish", action="store_true", help="measure finished motion, not raw")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     parser.add_argument("--lips", type=Path, help="vertices of the lips, or FLAME_masks.pkl")
@@ -209,10 +282,22 @@ def main(arguments: list[str] | None = None) -> int:
             flame=FlameModel(load_flame(options.flame)) if options.flame else None,
         )
         finishing = FinishSettings() if options.finish else None
+        judges = None if options.no_judges else load_judges(corpus)
         evaluations = {}
         for path in options.compare or [options.checkpoint]:
             animator = Animator(path, options.device)
-            evaluations[str(path)] = evaluate(animator, corpus, clips, surface, finishing)
+            found = evaluate(
+                animator, corpus, clips, surface, finishing,
+                judges=judges, same_emotion=options.same_emotion,
+            )  # fmt: skip
+            report = None
+            if not options.no_codes:
+                report = code_report(animator, corpus, clips, surface)
+                found.codes = report.findings
+            if options.out:
+                folder = options.out / "figures" / Path(path).stem
+                write_figures(folder, animator, corpus, found, surface, report)
+            evaluations[str(path)] = found
         text = markdown(list(evaluations.values()), str(options.corpus), options.split)
         if options.out:
             data = {"corpus": str(options.corpus), "split": options.split}

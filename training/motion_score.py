@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from core.face.lips import CLOSED_MM
-from training import metrics
+from training import metrics, sync
+from training.judges import Judged
 from training.phone_scores import ClosureCount
 from training.surfaces import Surface
 
@@ -50,6 +51,9 @@ MEASURES: dict[str, Measure] = {
     "lip_lag_ms": Measure("lips behind truth", "ms", ""),
     "audio_lag_ms": Measure("lips behind loudness", "ms", "truth"),
     "lip_jerk_m_s3": Measure("jerk of lips", "m/s³", "truth"),
+    "scs": Measure("SCS", "", "high"),
+    "sync_ms": Measure("lips behind sound, by the sync network", "ms", "truth"),
+    "sync_confidence": Measure("how surely it fits", "", "high"),
 }
 """Every measure in the order of tables. Those that need no truth are also given for the truth,
 under the same name with "true_" before it: that is what a perfect prediction would get."""
@@ -133,6 +137,9 @@ class MotionScore:
         self._face_dynamics: list[tuple[float, float]] = []
         self._lag: np.ndarray | float = 0.0
         self._own, self._true = _Own(), _Own()
+        self._style = _Mean()
+        self._sync: np.ndarray | float = 0.0
+        self._true_sync: np.ndarray | float = 0.0
 
     def add(
         self, truth: np.ndarray, predicted: np.ndarray, phones: np.ndarray, samples: np.ndarray
@@ -172,6 +179,12 @@ class MotionScore:
         correlation = metrics.cross_correlation(gap.mean(axis=1), true_gap.mean(axis=1), fps)
         self._lag = self._lag + frames * correlation
 
+    def add_judged(self, judged: Judged, frames: int) -> None:
+        """Take in what the judges say of a sequence of so many frames (`training.judges`)."""
+        self._style.add(np.full(frames, judged.scs))
+        self._sync = self._sync + frames * judged.sync
+        self._true_sync = self._true_sync + frames * judged.true_sync
+
     def merge(self, other: MotionScore) -> None:
         """Add the clips of another score on the same surface."""
         self.clips += other.clips
@@ -180,6 +193,7 @@ class MotionScore:
             (self._face, other._face),
             (self._lips, other._lips),
             (self._warp, other._warp),
+            (self._style, other._style),
         ):
             own.merge(others)
         self._lip_dynamics += other._lip_dynamics
@@ -187,6 +201,8 @@ class MotionScore:
         self._lag = self._lag + other._lag
         self._own.merge(other._own)
         self._true.merge(other._true)
+        self._sync = self._sync + other._sync
+        self._true_sync = self._true_sync + other._true_sync
 
     def summary(self) -> dict[str, float]:
         """Every measure of `MEASURES`; not a number where the clips do not tell."""
@@ -203,11 +219,22 @@ class MotionScore:
             "fdd_signed_m2": float(signed),
             "lip_lag_ms": metrics.lag_ms(np.atleast_1d(self._lag), self.fps),
             **own,
+            "scs": self._style.value,
+            **_sync_measures(self._sync, self._style.weight),
         }
-        truths = {f"true_{name}": value for name, value in self._true.summary(self.fps).items()}
+        true = self._true.summary(self.fps) | _sync_measures(self._true_sync, self._style.weight)
+        truths = {f"true_{name}": value for name, value in true.items()}
         counts = {"clips": self.clips, "seconds": self.frames / self.fps}
         found = {name: values[name] for name in MEASURES} | truths | counts
         return {name: float(value) for name, value in found.items()}
+
+
+def _sync_measures(total: np.ndarray | float, frames: float) -> dict[str, float]:
+    """Of similarities at every lag, summed over so many frames."""
+    if not frames or not np.any(total):
+        return {"sync_ms": math.nan, "sync_confidence": math.nan}
+    curve = np.atleast_1d(total) / frames
+    return {"sync_ms": sync.offset_ms(curve), "sync_confidence": sync.confidence(curve)}
 
 
 def _parts(frames: int, longest: int) -> list[slice]:

@@ -23,6 +23,7 @@ class Evaluated(Protocol):
     emotions: dict[str, dict[str, float]]
     seconds_per_second: float
     without_reference: int
+    codes: dict[str, dict[str, float]]
 
 
 def markdown(evaluations: Sequence[Evaluated], corpus: str, split: str) -> str:
@@ -55,13 +56,34 @@ def markdown(evaluations: Sequence[Evaluated], corpus: str, split: str) -> str:
     sizes = [f"{evaluation.parameters / 1e6:.1f}" for evaluation in evaluations]
     rows.append(["time per second of speech (s)", *times, "–"])
     rows.append(["parameters (10⁶)", *sizes, "–"])
-    lines += _table(["", *names, "truth"], rows)
+    lines += table(["", *names, "truth"], rows)
+    lines += _codes_table(names, evaluations)
     for title in ("identities", "emotions"):
         for name, evaluation in zip(names, evaluations, strict=True):
             groups: dict[str, dict[str, float]] = getattr(evaluation, title)
             if len(groups) > 1:
                 lines += ["", f"## {title.capitalize()}: {name}", "", *_group_table(groups)]
     return "\n".join(lines) + "\n"
+
+
+def _codes_table(names: Sequence[str], evaluations: Sequence[Evaluated]) -> list[str]:
+    """What codes hold, beside what guessing gets."""
+    asked = list(dict.fromkeys(key for found in evaluations for key in found.codes))
+    if not asked:
+        return []
+    rows = []
+    for key in asked:
+        cells = []
+        for evaluation in evaluations:
+            found = evaluation.codes.get(key)
+            if found is None:
+                cells.append("–")
+            elif math.isnan(found["chance"]):
+                cells.append(_cell(found["value"]))
+            else:
+                cells.append(f"{_cell(found['value'])} ({_cell(found['chance'])})")
+        rows.append([key, *cells])
+    return ["", "## What codes hold", "", *table(["right (guessing)", *names], rows)]
 
 
 def _group_table(groups: dict[str, dict[str, float]]) -> list[str]:
@@ -75,10 +97,11 @@ def _group_table(groups: dict[str, dict[str, float]]) -> list[str]:
         for name, found in list(groups.items())[:MOST_ROWS]
     ]
     rest = len(groups) - MOST_ROWS
-    return _table(header, rows) + (["", f"… and {rest} more."] if rest > 0 else [])
+    return table(header, rows) + (["", f"… and {rest} more."] if rest > 0 else [])
 
 
-def _table(header: list[str], rows: list[list[str]]) -> list[str]:
+def table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a Markdown table; all columns but the first are numbers."""
     rule = ["---", *["---:"] * (len(header) - 1)]
     return [f"| {' | '.join(row)} |" for row in (header, rule, *rows)]
 

@@ -44,7 +44,7 @@ from core.model.config import ModelConfig, dump_toml, from_dict, load_toml, to_d
 from core.model.model import IdiolectModel
 from core.model.speech import SpeechBackbone, Wav2Vec2Backbone
 from training.backbone import load_backbone as read_backbone
-from training.batches import CorpusBatches, DataConfig, training_people
+from training.batches import CorpusBatches, DataConfig, shown_emotions, training_people
 from training.corpus import Corpus
 from training.face_measures import face_measures
 from training.features import corpus_features
@@ -148,7 +148,10 @@ def _train(
         monitor.scalars("validation", trainer.step, measured | measures.summary())
         monitor.validation(trainer.step, measures)
         measured |= measures.summary()
-        facts = {"name": config.name, "steps": trainer.step, "validation": measured}
+        facts = {
+            "name": config.name, "steps": trainer.step, "validation": measured,
+            "emotions": shown_emotions(corpus) if config.model.emotion.given else [],
+        }  # fmt: skip
         with trainer.averaged():
             styles = ready_styles(trainer.model, corpus, training_people(corpus))
         save_model(
@@ -164,6 +167,8 @@ def _train(
         monitor.scalars("training", step, terms | rate)
 
     try:
+        if trainer.step >= config.optim.steps and not model_path.exists():
+            save(trainer)  # stopped between its last step and its last file
         trainer.run(save, progress, observe)
     finally:
         monitor.close()
@@ -317,7 +322,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = load_toml(TrainConfig, options.config, options.overrides)
         out = options.out or Path("out/runs") / config.name
-        path = train(config, options.corpus, out, _Bars())
+        path = train(config, options.corpus, out, Bars())
     except IdiolectError as error:
         print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
         return 2
@@ -329,13 +334,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-class _Bars:
+class Bars:
     """A progress bar for each stage."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show that `done` of `total` are done."""
         if self._bar is None or self._bar.desc != stage:
             self._bar = tqdm(total=total, desc=stage, mininterval=5.0)
             self._bar.desc = stage
