@@ -282,10 +282,13 @@ def main(arguments: list[str] | None = None) -> int:
             flame=FlameModel(load_flame(options.flame)) if options.flame else None,
         )
         finishing = FinishSettings() if options.finish else None
+        paths = options.compare or [options.checkpoint]
+        animators = [Animator(path, options.device) for path in paths]
+        for animator in animators:
+            _check_fits(animator, corpus)
         judges = None if options.no_judges else load_judges(corpus)
         evaluations = {}
-        for path in options.compare or [options.checkpoint]:
-            animator = Animator(path, options.device)
+        for path, animator in zip(paths, animators, strict=True):
             found = evaluate(
                 animator, corpus, clips, surface, finishing,
                 judges=judges, same_emotion=options.same_emotion,

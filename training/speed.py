@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,7 +32,7 @@ from core.phones import PHONES
 from training.report import table
 from training.train import TrainConfig
 
-DECODERS = {
+DECODERS: dict[str, dict[str, Any]] = {
     "free rollout (Mimic)": {"decoder_kind": "autoregressive", "teacher_forcing": False},
     "teacher-forced": {"decoder_kind": "autoregressive", "teacher_forcing": True},
     "parallel": {"decoder_kind": "parallel"},
@@ -83,7 +84,7 @@ def steps_per_second(config: TrainConfig, decoder: str, steps: int, device: torc
     """Training steps a second with one of `DECODERS`."""
     changes = dict(DECODERS[decoder])
     kind = str(changes.pop("decoder_kind"))
-    looking_back = replace(config.model.autoregressive, **changes)  # type: ignore[arg-type]
+    looking_back = replace(config.model.autoregressive, **changes)
     model_config = replace(config.model, decoder_kind=kind, autoregressive=looking_back)
     torch.manual_seed(1)
     source = OneBatch(config, device)

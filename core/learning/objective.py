@@ -175,7 +175,7 @@ class ModelSide(Side):
                 terms |= self._branch_terms(decoded, batch, mask)
             if weights.swaps_content:
                 terms |= self._cycle_terms(content, style, batch, mask)
-        if self.critics is not None and step >= self.adversaries_from:
+        if self.critics is not None and model.training and step >= self.adversaries_from:
             terms |= self._adversarial_terms(style, tracks, batch, mask, shared)
         return terms
 

@@ -16,9 +16,13 @@ from small_model import save_small_model
 from core.animator import Animator
 from core.emotions import EMOTION_INDEX
 from core.motion import ARKIT_CHANNELS
+from training.code_report import code_report, style_code
 from training.corpus import Corpus, CorpusWriter
-from training.evaluate import evaluate, main, references_of
+from training.evaluate import emotion_for, evaluate, main, references_of, style_for
+from training.evaluation_figures import write_figures
+from training.judges import load_judges
 from training.motion_score import MEASURES, MotionScore
+from training.report import markdown
 from training.surfaces import ArkitSurface
 
 FPS = 25.0
@@ -68,6 +72,9 @@ def test_references_are_other_clips_of_the_same_person(corpus: Corpus) -> None:
     assert names == {"ada4": "ada5", "ada5": "ada4", "cy6": "cy7", "cy7": "cy6", "di8": None}
     # Alone in its part of the split, a clip takes its person's from elsewhere.
     assert references_of(corpus, [4]) == {4: 5}
+    # ada0 and ada4 are afraid, ada1 and ada5 angry; of cy and di no other clip feels the same.
+    found = references_of(corpus, corpus.select("test"), same_emotion=True)
+    assert found == {4: 0, 5: 1, 6: 7, 7: 6, 8: None}
 
 
 def test_groups_add_up(corpus: Corpus, models: list[Path]) -> None:
@@ -105,6 +112,7 @@ def test_side_by_side_on_the_command_line(
         str(corpus.folder),
         "--split",
         "test-a",
+        "--no-judges",
         "--out",
         str(tmp_path / "out"),
     ]
@@ -120,8 +128,46 @@ def test_side_by_side_on_the_command_line(
     first, second = (data["models"][str(path)]["everything"] for path in models)
     assert first["lve_mm"] == pytest.approx(1000 * math.sqrt(first["lve_m2"]))
     assert first["lve_mm"] != second["lve_mm"]
+    drawn = sorted(path.name for path in (tmp_path / "out" / "figures" / "small0").iterdir())
+    assert drawn == ["lips.png", "transition.png"]  # of one person's two clips there is no map
     row = next(line for line in printed.splitlines() if line.startswith("| √LVE (mm)"))
     assert f"{first['lve_mm']:.3g}" in row and f"{second['lve_mm']:.3g}" in row
+
+
+def test_judges_and_codes_are_told(corpus: Corpus, models: list[Path], tmp_path: Path) -> None:
+    judges = load_judges(corpus, steps=3)
+    animator, surface = Animator(models[0]), ArkitSurface(corpus.channels)
+    clips = corpus.select("test")
+    found = evaluate(animator, corpus, clips, surface, judges=judges, same_emotion=True)
+    assert -1 <= found.everything["scs"] <= 1 and math.isfinite(found.everything["sync_confidence"])
+    true = found.everything["true_sync_confidence"]
+    assert math.isfinite(true) and true != found.everything["sync_confidence"]
+    # Groups are merged from the same clips.
+    weights = np.array([group["seconds"] for group in found.identities.values()])
+    scores = np.array([group["scs"] for group in found.identities.values()])
+    assert found.everything["scs"] == pytest.approx(weights @ scores / weights.sum())
+    report = code_report(animator, corpus, clips, surface)
+    assert report.style is not None and report.style.shape == (5, 16)
+    asked = report.findings["person retrieved from style codes"]
+    assert asked["count"] == 4 and 0 < asked["chance"] < 1  # di has one clip
+    assert "emotion read from style codes" in report.findings
+    assert len(report.mixed) == 5
+    found.codes = report.findings
+    text = markdown([found], "corpus", "test")
+    assert "## What codes hold" in text and "| SCS ↑ |" in text
+    written = write_figures(tmp_path, animator, corpus, found, surface, report)
+    names = ["lips.png", "mixes.png", "codes.png", "transition.png"]
+    assert [path.name for path in written] == names
+    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in written)
+
+
+def test_models_are_told_what_they_take(corpus: Corpus, models: list[Path]) -> None:
+    animator = Animator(models[0])
+    track = emotion_for(animator, corpus, 4)
+    assert track is not None and track.values.argmax(1).tolist() == [EMOTION_INDEX["fear"]] * 30
+    assert style_for(animator, corpus, "di", None) is None
+    other = style_for(animator, corpus, "ada", 5)
+    np.testing.assert_array_equal(other, style_code(animator, corpus, 5))
 
 
 def test_errors(
