@@ -31,7 +31,7 @@ from core.errors import IdiolectError
 from core.model.backbones import BackboneConfig
 from core.model.config import from_dict, to_dict
 from core.model.speech import SAMPLES_PER_FRAME, CompactBackbone
-from core.phones import PHONE_INDEX, SILENCE
+from core.phones import BILABIALS, PHONE_INDEX, PHONES, SILENCE
 from training.phone_scores import PhoneScore
 from training.synthesis.alignment import IGNORED
 from training.synthesis.augment import AugmentConfig, Augmenter, change_speed
@@ -39,6 +39,9 @@ from training.synthesis.speech_corpus import SAMPLES_PER_LABEL, Clip, Shard
 from training.synthesis.speech_corpus import main as make_corpus
 
 log = logging.getLogger(__name__)
+
+LEAST_BELIEF = 0.02
+"""Labels held to be less probable than this are not learnt from."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,12 @@ class TrainConfig:
     """What is done to the speech."""
     shares: dict[str, float] = field(
         default_factory=lambda: {
-            "exact": 0.30,
-            "recognised": 0.26,
-            "prompt": 0.16,
-            "festival": 0.11,
-            "flite": 0.10,
-            "espeak": 0.07,
+            "exact": 0.24,
+            "recognised": 0.36,
+            "prompt": 0.20,
+            "festival": 0.08,
+            "flite": 0.07,
+            "espeak": 0.05,
         }
     )
     """Part of the training clips taken from each shard: real voices count, espeak is for
@@ -75,6 +78,10 @@ class TrainConfig:
     """Of AdamW."""
     label_smoothing: float = 0.05
     """Part of the probability spread over all phones; alignments are not exact."""
+    belief: float = 0.4
+    """Weight of a shard's beliefs against its labels, where it has any (`training.relabel`)."""
+    closure_weight: float = 2.0
+    """What a frame of p, b or m counts, said or wrongly heard, as a multiple of any other."""
     average_decay: float = 0.998
     """Of the running average of the weights that is kept in the end."""
     valid_every_s: float = 240.0
@@ -114,35 +121,59 @@ class CropSource:
         self._heap = np.cumsum(np.concatenate(weights))
         self._heap /= self._heap[-1]
 
-    def batch(self) -> tuple[np.ndarray, np.ndarray]:
-        """(B, S) float32 samples and (B, N) uint8 labels at 50 Hz."""
-        crops = [self._crop() for _ in range(self._config.batch)]
-        return np.stack([samples for samples, _ in crops]), np.stack([marks for _, marks in crops])
+    def batch(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(B, S) float32 samples, (B, N) uint8 labels and (B, N, 40) beliefs at 50 Hz."""
+        samples, labels, beliefs = zip(
+            *(self._crop() for _ in range(self._config.batch)), strict=True
+        )
+        return np.stack(samples), np.stack(labels), np.stack(beliefs)
 
-    def _draw(self) -> tuple[np.ndarray, np.ndarray]:
+    def _draw(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         shard, clip = self._clips[int(np.searchsorted(self._heap, self._rng.random()))]
-        return shard.samples(clip), shard.labels(clip)
+        labels, beliefs = shard.labels(clip), shard.beliefs(clip)
+        return shard.samples(clip), trusted(labels, beliefs), beliefs
 
-    def _crop(self) -> tuple[np.ndarray, np.ndarray]:
+    def _crop(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One crop: a piece of a long clip, or short clips with pauses between them."""
         rng = self._rng
         speed = rng.uniform(1 - self._config.speed, 1 + self._config.speed)
         needed = math.ceil(2 * self._frames * speed)  # labels at 100 Hz
         samples = np.zeros(needed * SAMPLES_PER_LABEL, dtype=np.float32)
         labels = np.full(needed, PHONE_INDEX[SILENCE], dtype=np.uint8)
-        sound, marks = self._draw()
+        beliefs = np.zeros((needed, len(PHONES)), dtype=np.float32)
+        beliefs[:, PHONE_INDEX[SILENCE]] = 1
+        sound, marks, belief = self._draw()
         first = int(rng.integers(0, len(marks) - needed)) if len(marks) > needed else 0
         place = int(rng.integers(0, max(1, needed - len(marks))))
         while place < needed:
             count = min(needed - place, len(marks) - first)
             labels[place : place + count] = marks[first : first + count]
+            beliefs[place : place + count] = belief[first : first + count]
             samples[place * SAMPLES_PER_LABEL : (place + count) * SAMPLES_PER_LABEL] = sound[
                 first * SAMPLES_PER_LABEL : (first + count) * SAMPLES_PER_LABEL
             ]
             place += count + int(rng.integers(5, 40))
-            (sound, marks), first = self._draw(), 0
+            (sound, marks, belief), first = self._draw(), 0
         at = np.minimum(np.round(np.arange(self._frames) * 2 * speed).astype(int), needed - 1)
-        return change_speed(samples, self._frames * SAMPLES_PER_FRAME), labels[at]
+        return change_speed(samples, self._frames * SAMPLES_PER_FRAME), labels[at], beliefs[at]
+
+
+def trusted(labels: np.ndarray, beliefs: np.ndarray) -> np.ndarray:
+    """Labels without those that beliefs contradict: what stands in a prompt is not always said.
+
+    Args:
+        labels: (N,) uint8 at 100 Hz.
+        beliefs: (N, 40) probabilities; all 0 where there are none.
+
+    Returns:
+        (N,) uint8, IGNORED where the label is all but impossible, 20 ms to both sides too.
+    """
+    known = labels != IGNORED
+    belief = beliefs[np.arange(len(labels)), np.where(known, labels, 0)]
+    padded = np.pad(belief, 2, mode="edge")
+    nearby = np.max([padded[shift : shift + len(belief)] for shift in range(5)], axis=0)
+    contradicted = known & (nearby < LEAST_BELIEF) & (beliefs.sum(axis=1) > 0.5)
+    return np.where(contradicted, IGNORED, labels).astype(np.uint8)
 
 
 class BackboneTraining:
@@ -204,8 +235,14 @@ class BackboneTraining:
             fraction = self.elapsed_s / (minutes * 60)
             rate = config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fraction)))
             rate *= min(1.0, (self.step + 1) / config.warmup_steps)
-            log_mel, labels = augment(*crops.batch())
-            loss, accuracy = self._train_step(log_mel, labels, rate, bf16)
+            samples, labels, beliefs = crops.batch()
+            said = labels.copy()
+            log_mel, changed = augment(samples, labels)
+            # What was muted or drowned in noise is silence, whatever was believed before.
+            beliefs[said != changed.numpy()] = np.eye(len(PHONES))[PHONE_INDEX[SILENCE]]
+            loss, accuracy = self._train_step(
+                log_mel, changed, torch.from_numpy(beliefs), rate, bf16
+            )
             share = max(0.02, 1 / (self.step - begun + 1))
             loss_mean += share * (loss - loss_mean)
             accuracy_mean += share * (accuracy - accuracy_mean)
@@ -229,19 +266,14 @@ class BackboneTraining:
         self.save()
 
     def _train_step(
-        self, log_mel: Tensor, labels: Tensor, rate: float, bf16: bool
+        self, log_mel: Tensor, labels: Tensor, beliefs: Tensor, rate: float, bf16: bool
     ) -> tuple[float, float]:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             logits = self.network.phone_head(self.network.hidden_of(log_mel))
         logits = logits.float()
-        loss = functional.cross_entropy(
-            logits.flatten(0, 1),
-            labels.flatten(),
-            ignore_index=IGNORED,
-            label_smoothing=self.config.label_smoothing,
-        )
+        loss = phone_loss(logits, labels, beliefs, self.config)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -283,6 +315,17 @@ class BackboneTraining:
             self.since_best += 1
         log.info("valid total %.4f, best %.4f", total, self.best)
 
+    def start_from(self, path: Path) -> None:
+        """Begins with the weights of a trained backbone; what they score is what is to be beaten.
+
+        Raises:
+            IdiolectError: see `load_backbone`.
+        """
+        weights = load_backbone(path).state_dict()
+        self.network.load_state_dict(weights)
+        self.average.load_state_dict(weights)
+        self._validate()
+
     def save(self) -> None:
         """Writes all that is needed to go on."""
         tensors = {f"backbone.{name}": value for name, value in self.network.state_dict().items()}
@@ -313,6 +356,30 @@ class BackboneTraining:
         for name, value in checkpoint.metadata["progress"].items():
             setattr(self, name, value)
         log.info("going on from %s, step %d", self.resume_path, self.step)
+
+
+def phone_loss(logits: Tensor, labels: Tensor, beliefs: Tensor, config: TrainConfig) -> Tensor:
+    """Cross-entropy against labels mixed with beliefs; beliefs alone where labels are IGNORED.
+
+    Args:
+        logits: (B, N, 40).
+        labels: (B, N) phones, or IGNORED.
+        beliefs: (B, N, 40) probabilities; all 0 where there are none.
+        config: weights of the parts.
+    """
+    known = (labels != IGNORED).unsqueeze(-1)
+    believed = beliefs.sum(-1, keepdim=True) > 0.5
+    target = functional.one_hot(labels.masked_fill(labels == IGNORED, 0), len(PHONES)).float()
+    share = torch.where(known, torch.where(believed, config.belief, 0.0), 1.0)
+    target = target.lerp(beliefs, share)
+    target = target.lerp(torch.full_like(target, 1 / len(PHONES)), config.label_smoothing)
+    shut = [PHONE_INDEX[phone] for phone in BILABIALS]
+    wanted = target[..., shut].sum(-1)
+    heard = logits.detach().softmax(-1)[..., shut].sum(-1)
+    weight = 1 + (config.closure_weight - 1) * torch.maximum(wanted, heard)
+    weight = weight * (known | believed).squeeze(-1)
+    losses = -(target * logits.log_softmax(-1)).sum(-1)
+    return (losses * weight).sum() / weight.sum().clamp(min=1)
 
 
 def score_shards(
@@ -413,6 +480,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--speech-corpus", type=Path, nargs="+", required=True)
     parser.add_argument("--real", type=Path, help="folder with index.csv, aligned first if need be")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--init", type=Path, metavar="FILE", help="begin with these weights")
+    parser.add_argument("--rate", type=float, default=TrainConfig.learning_rate)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
@@ -424,9 +493,12 @@ def main(arguments: list[str] | None = None) -> int:
             corpus = ["--out", str(options.speech_corpus[0]), "--real", str(options.real)]
             if code := make_corpus(corpus):
                 return code
+        config = TrainConfig(learning_rate=options.rate)
         training = BackboneTraining(
-            find_shards(options.speech_corpus), TrainConfig(), options.out, options.seed
+            find_shards(options.speech_corpus), config, options.out, options.seed
         )
+        if options.init and not training.resume_path.exists():
+            training.start_from(options.init)
         training.resume()
         training.run(options.minutes)
     except IdiolectError as error:

@@ -30,6 +30,7 @@ from scipy.signal import resample_poly
 
 from core.audio import SAMPLE_RATE_HZ, load_speech, speech_gain
 from core.errors import IdiolectError, read_failed
+from core.phones import PHONES
 from training.synthesis.alignment import (
     LABEL_RATE_HZ,
     Aligner,
@@ -83,6 +84,9 @@ class Shard:
             ]
             self._samples = np.load(folder / "samples.npy", mmap_mode="r")
             self._labels = np.load(folder / "labels.npy", mmap_mode="r")
+            self._beliefs = None
+            if (folder / "beliefs.npy").exists():
+                self._beliefs = np.load(folder / "beliefs.npy", mmap_mode="r")
         except OSError as error:
             raise read_failed(folder, error, setting="speech_corpus") from error
 
@@ -94,6 +98,15 @@ class Shard:
     def labels(self, clip: Clip) -> np.ndarray:
         """(frames,) uint8 at 100 Hz of a clip."""
         return np.asarray(self._labels[clip.first : clip.first + clip.frames])
+
+    def beliefs(self, clip: Clip) -> np.ndarray:
+        """(frames, 40) float32 at 100 Hz: how probable each phone is held to be, by the teacher of
+        `training.relabel`; all 0 where it has not been asked.
+        """
+        if self._beliefs is None:
+            return np.zeros((clip.frames, len(PHONES)), dtype=np.float32)
+        beliefs = self._beliefs[clip.first : clip.first + clip.frames]
+        return beliefs.astype(np.float32) / 255
 
 
 class ShardWriter:
