@@ -8,13 +8,13 @@ Shapes: N speech frames (50 Hz), S states of the text.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from core.model.speech import FEATURE_RATE_HZ
 from core.phones import PHONE_INDEX, PHONES, SILENCE
 
 Pronunciations = Sequence[Sequence[str]]
@@ -116,7 +116,7 @@ def align(
     found = []
     owner = graph.word[states]
     edges = np.flatnonzero(np.diff(owner, prepend=-2, append=-2))
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in itertools.pairwise(edges):
         if owner[first] >= 0:
             name = words[owner[first]][0]
             fit = float(ratio[first:last].mean())

@@ -19,7 +19,8 @@ _MOST_WAYS = 4
 
 # Weak forms that dictionaries leave out, and that fluent speech is full of.
 _WEAK = {
-    "and": ("AH N", "N"), "of": ("AH",), "to": ("T IH", "T AH"), "for": ("F ER",), "them": ("AH M",),
+    "and": ("AH N", "N"), "of": ("AH",), "to": ("T IH", "T AH"), "for": ("F ER",),
+    "them": ("AH M",),
     "him": ("IH M",), "his": ("IH Z",), "her": ("ER",), "he": ("IY",), "just": ("JH IH S T",),
     "than": ("DH AH N",), "can": ("K AH N",), "from": ("F R AH M",), "at": ("AH T",),
     "have": ("AH V",), "had": ("AH D",), "has": ("AH Z",), "that": ("DH AH T",), "you": ("Y AH",),
@@ -139,6 +140,7 @@ _RULES = tuple(
     )
 )  # fmt: skip
 _LONG = {"a": "EY", "e": "IY", "i": "AY", "o": "OW", "u": "UW"}
+_SOFT = {"c": "S", "g": "JH", "s": "Z"}
 _LETTERS = {
     "a": "EY", "b": "B IY", "c": "S IY", "d": "D IY", "e": "IY", "f": "EH F", "g": "JH IY",
     "h": "EY CH", "i": "AY", "j": "JH EY", "k": "K EY", "l": "EH L", "m": "EH M", "n": "EH N",
@@ -153,16 +155,17 @@ def spelt_out(word: str) -> tuple[str, ...]:
     """
     letters = re.sub(r"[^a-z]", "", word)
     if not re.search(r"[aeiouy]", letters):
-        return tuple(phone for letter in letters for phone in _LETTERS[letter].split())
+        said = [phone for letter in letters for phone in _LETTERS[letter].split()]
+        return tuple(said) or ("AH",)
     marked = f"^{letters}$"
     phones: list[str] = []
     place = 1
     while place < len(marked) - 1:
         # A vowel, one consonant and a final e: the vowel is said as its name ("smile").
         if re.match(r"[aeiou][bcdfgklmnpstvz]e\$", marked[place:]):
-            phones.append(_LONG[marked[place]])
-            place += 1
-            continue
+            consonant = marked[place + 1]
+            phones += [_LONG[marked[place]], _SOFT.get(consonant) or consonant.upper()]
+            break
         for rule, sounds in _RULES:
             start = place - 1 if rule[0] == "^" else place
             if marked.startswith(rule, start) and (rule[0] != "^" or start == 0):

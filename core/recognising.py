@@ -28,6 +28,7 @@ from core.pronunciation import dictionary_entries, dictionary_path
 
 _SILENCE = PHONE_INDEX[SILENCE]
 _ROOT = 0
+_MODEL = "en-us.lm.bin"
 _FLOOR = 2e-4
 _PRIOR_SHARE = 0.3
 _UNKNOWN = -1000.0
@@ -101,7 +102,9 @@ class _Language:
         dictionary = dictionary_path()
         assert dictionary is not None  # it lies in the package that was just imported
         self._log = LogMath()
-        self._model: Any = NGramModel(Config(), self._log, str(dictionary.with_name("en-us.lm.bin")))
+        self._model: Any = NGramModel(
+            Config(), self._log, str(dictionary.with_name("en-us.lm.bin"))
+        )
         self._known: dict[tuple[str, ...], float] = {}
 
     def __call__(self, *newest_first: str) -> float:
@@ -113,6 +116,16 @@ class _Language:
         return value
 
 
+def _missing(problem: str) -> IdiolectError:
+    return IdiolectError(
+        f"Accurate mode needs the package pocketsphinx, which cannot be used: {problem}",
+        hint="Repair the environment in the add-on's preferences (or: pip install pocketsphinx), "
+        "give a transcript, or switch accurate mode off.",
+        code="missing_package",
+        setting="accurate",
+    )
+
+
 @cache
 def _resources() -> tuple[_Tree, _Language]:
     language = _Language()
@@ -121,7 +134,7 @@ def _resources() -> tuple[_Tree, _Language]:
 
 def recognise(
     posteriors: np.ndarray,
-    settings: SearchSettings = SearchSettings(),  # noqa: B008 (frozen)
+    settings: SearchSettings = SearchSettings(),
     report: Callable[[str, int, int], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[HeardWord]:

@@ -482,6 +482,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", type=Path, metavar="FILE", help="begin with these weights")
     parser.add_argument("--rate", type=float, default=TrainConfig.learning_rate)
+    parser.add_argument("--patience", type=int, default=TrainConfig.patience)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
@@ -493,7 +494,7 @@ def main(arguments: list[str] | None = None) -> int:
             corpus = ["--out", str(options.speech_corpus[0]), "--real", str(options.real)]
             if code := make_corpus(corpus):
                 return code
-        config = TrainConfig(learning_rate=options.rate)
+        config = TrainConfig(learning_rate=options.rate, patience=options.patience)
         training = BackboneTraining(
             find_shards(options.speech_corpus), config, options.out, options.seed
         )

@@ -18,7 +18,16 @@ from core.phones import PHONE_INDEX
 pytest.importorskip("pocketsphinx")
 
 from core.phones import Segment
-from training.backbone import BackboneTraining, TrainConfig, find_shards, load_backbone, main
+from training.backbone import (
+    BackboneTraining,
+    TrainConfig,
+    find_shards,
+    load_backbone,
+    main,
+    phone_loss,
+    trusted,
+)
+from training.synthesis.alignment import IGNORED
 from training.synthesis.augment import AugmentConfig
 from training.synthesis.speech_corpus import ShardWriter
 
@@ -98,9 +107,10 @@ def test_goes_on_where_it_was(corpus: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(second.average.state_dict()[name], value)
     # The next step is the same one, the optimiser's memory included.
     log_mel, labels = torch.randn(2, 200, 40), torch.zeros(2, 100, dtype=torch.long)
+    beliefs = torch.zeros(2, 100, 40)
     for training in (first, second):
         training.network.eval()  # without dropout
-        training._train_step(log_mel, labels, 1e-3, False)
+        training._train_step(log_mel, labels, beliefs, 1e-3, False)
     for name, value in first.network.state_dict().items():
         torch.testing.assert_close(second.network.state_dict()[name], value)
 
@@ -113,6 +123,43 @@ def test_stops_when_validation_says_so(corpus: Path, tmp_path: Path) -> None:
     training.run(minutes=10)
     assert training.elapsed_s < 60
     assert training.since_best == 2
+
+
+def test_a_next_round_begins_with_trained_weights(corpus: Path, tmp_path: Path) -> None:
+    first = BackboneTraining(find_shards([corpus]), TINY, tmp_path / "first.safetensors")
+    first.run(minutes=0.02)
+    second = BackboneTraining(find_shards([corpus]), TINY, tmp_path / "second.safetensors")
+    second.start_from(tmp_path / "first.safetensors")
+    assert second.best == pytest.approx(first.best)
+    trained = load_backbone(tmp_path / "first.safetensors").state_dict()
+    for name, value in second.network.state_dict().items():
+        torch.testing.assert_close(value, trained[name])
+
+
+def test_beliefs_speak_where_labels_are_silent() -> None:
+    config = TrainConfig(belief=0.5, closure_weight=1.0, label_smoothing=0.0)
+    first, second = PHONE_INDEX["AA"], PHONE_INDEX["IY"]
+    logits = torch.zeros(1, 3, 40)
+    beliefs = torch.zeros(1, 3, 40)
+    beliefs[0, :2, second] = 1
+    labels = torch.tensor([[first, IGNORED, IGNORED]])
+    logits.requires_grad_(True)
+    phone_loss(logits, labels, beliefs, config).backward()
+    pull = -logits.grad[0] * 2  # two frames count
+    assert pull[0, first] == pytest.approx(pull[0, second]) == pytest.approx(0.5 - 1 / 40)
+    assert pull[1, second] == pytest.approx(1 - 1 / 40)
+    assert (pull[2] == 0).all()
+
+
+def test_labels_that_beliefs_contradict_are_not_learnt() -> None:
+    labels = np.full(40, PHONE_INDEX["AA"], dtype=np.uint8)
+    beliefs = np.zeros((40, 40), dtype=np.float32)
+    beliefs[:20, PHONE_INDEX["AA"]] = 1
+    beliefs[20:, PHONE_INDEX["IY"]] = 1
+    kept = trusted(labels, beliefs) != IGNORED
+    assert kept[:22].all()  # two frames beyond, since alignments are not exact
+    assert not kept[22:].any()
+    assert (trusted(labels, np.zeros_like(beliefs)) != IGNORED).all()
 
 
 def test_command_tells_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

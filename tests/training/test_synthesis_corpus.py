@@ -110,7 +110,7 @@ def test_shard_gives_back_what_was_put_in(tmp_path: Path) -> None:
 def test_crops_keep_sound_and_labels_together(tmp_path: Path, speed: float) -> None:
     config = TrainConfig(batch=16, speed=speed)
     crops = CropSource([make_shard(tmp_path)], config, np.random.default_rng(0))
-    samples, labels = crops.batch()
+    samples, labels, _ = crops.batch()
     assert samples.shape == (16, 64000)
     assert labels.shape == (16, 200)
     # Label n belongs to the 20 ms around sample 320 n.
@@ -125,7 +125,7 @@ def test_crops_keep_sound_and_labels_together(tmp_path: Path, speed: float) -> N
 
 def test_augmenter_does_nothing_when_told_so(tmp_path: Path) -> None:
     crops = CropSource([make_shard(tmp_path)], TrainConfig(batch=4), np.random.default_rng(0))
-    samples, labels = crops.batch()
+    samples, labels, _ = crops.batch()
     augment = Augmenter(np.random.default_rng(0), QUIET)
     augment._mask = lambda log_mel: None  # type: ignore[method-assign]
     log_mel, marks = augment(samples.copy(), labels.copy())
@@ -136,7 +136,7 @@ def test_augmenter_does_nothing_when_told_so(tmp_path: Path) -> None:
 
 def test_augmenter_is_loud_varied_and_repeatable(tmp_path: Path) -> None:
     crops = CropSource([make_shard(tmp_path)], TrainConfig(batch=8), np.random.default_rng(0))
-    samples, labels = crops.batch()
+    samples, labels, _ = crops.batch()
     first, marks = Augmenter(np.random.default_rng(1))(samples.copy(), labels.copy())
     again, _ = Augmenter(np.random.default_rng(1))(samples.copy(), labels.copy())
     other, _ = Augmenter(np.random.default_rng(2))(samples.copy(), labels.copy())
