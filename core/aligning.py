@@ -25,9 +25,9 @@ _FILLER = len(PHONES)
 """Something that the text does not hold: an "uh", a laugh, a word more."""
 _FLOOR = 2e-3
 """No phone is held to be less probable: the backbone is never so sure."""
-_FILLER_COST = 1.2
+_FILLER_COST = 1.5
 """What a frame of filler costs against the most probable phone, in nats."""
-_FILLER_ENTRY = 6.0
+_FILLER_ENTRY = 10.0
 _BLOCK_FRAMES = 3000
 _LOOK_AHEAD_FRAMES = 1000
 _STATES_PER_FRAME = 1.2

@@ -16,12 +16,18 @@ if TYPE_CHECKING:
     import numpy as np
 
     from core.animator import Animator
+    from core.transcript import KnownWords
 
 _EXAMPLES = """\
 examples:
   python -m core.animate line.wav -o line.csv
   python -m core.animate line.mp3 --reference take_12.csv --fps 24 -o line.npz
+  python -m core.animate line.wav --transcript "Who saw the moon?" --save-alignment line.TextGrid
+  python -m core.animate line.wav --alignment line.TextGrid -o line.csv
   python -m core.animate --list-styles
+
+What is said (English): a .txt of the same name beside SPEECH is read by itself; --transcript ""
+says that there is none. A text that does not fit is told and left aside.
 
 The suffix of OUT chooses the format:
   .npz    weights (frames × channels, 0..1), channels, fps; for numpy and for the Blender add-on
@@ -54,6 +60,29 @@ def _parser() -> argparse.ArgumentParser:
         help="speak in the manner of this motion (.npz, .csv, .json)",
     )
     manner.add_argument("--style", metavar="NAME", help="speak in a ready-made style")
+    parser.add_argument(
+        "--transcript", metavar="TEXT", help="what is said, or a .txt file with it (English)"
+    )
+    parser.add_argument(
+        "--alignment",
+        type=Path,
+        metavar="FILE",
+        help="when each phone is said (.TextGrid or .csv), e.g. saved and corrected",
+    )
+    parser.add_argument(
+        "--save-alignment", type=Path, metavar="FILE", help="write that (.TextGrid or .csv)"
+    )
+    parser.add_argument(
+        "--accurate",
+        action="store_true",
+        help="find out the words first: slower, better closures (English)",
+    )
+    parser.add_argument(
+        "--recogniser",
+        default="",
+        metavar="NAME",
+        help="folder or hub name of a Whisper model for --accurate (default: none needed)",
+    )
     parser.add_argument(
         "--list-styles", action="store_true", help="print the ready-made styles and end"
     )
@@ -98,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     """What can be known to be wrong before the model is loaded."""
+    from core.alignment_files import check_alignment_path
     from core.motion_files import check_output
 
     if options.speech is None:
@@ -105,6 +135,12 @@ def _check(options: argparse.Namespace) -> None:
     if options.output is None:
         raise _usage("There is no output file.", "Give one with -o, e.g. -o line.csv.", "output")
     check_output(options.output)
+    for path, setting in (
+        (options.alignment, "alignment"),
+        (options.save_alignment, "save_alignment"),
+    ):
+        if path is not None:
+            check_alignment_path(path, setting)
     if not 0 < options.fps <= 1000:
         raise _usage(f"--fps {options.fps:g} is no frame rate.", "Use e.g. 24, 29.97, 60.", "fps")
     if options.start < 0 or (options.duration is not None and not options.duration > 0):
@@ -127,6 +163,8 @@ def _list_styles(options: argparse.Namespace) -> None:
 
 
 def _animate(options: argparse.Namespace) -> None:
+    from core.alignment_files import save_alignment
+    from core.listening import SpeechSource
     from core.motion_files import save_motion
 
     with _Bar(options.quiet) as bar:
@@ -137,20 +175,38 @@ def _animate(options: argparse.Namespace) -> None:
             from core.motion_files import load_motion
 
             style = animator.style_from_motion(load_motion(options.reference))
+        source = SpeechSource(options.speech, options.start, options.duration)
+        warnings: list[str] = []
+        said = animator.find_words(source, _words(options), progress=bar.show, warn=warnings.append)
+        if said is not None and options.save_alignment is not None:
+            save_alignment(said.alignment, options.save_alignment)
         clip = animator.animate(
             options.speech,
             style=style,
+            words=said,
             fps=options.fps,
             start_s=options.start,
             duration_s=options.duration,
             progress=bar.show,
+            warn=warnings.append,
         )
         save_motion(clip, options.output)
+    for warning in dict.fromkeys(warnings):
+        print(f"warning: {' '.join(warning.split())}", file=sys.stderr)
     if not options.quiet:
         print(
             f"{options.output}: {len(clip.weights)} frames, {clip.duration_s:.2f} s"
             f" at {clip.fps:g} fps"
         )
+
+
+def _words(options: argparse.Namespace) -> KnownWords:
+    from core.transcript import KnownWords
+    from core.transcript_files import text_beside, text_given
+
+    given = options.transcript
+    text = text_beside(options.speech) if given is None else text_given(given)
+    return KnownWords(text, options.alignment, options.accurate, options.recogniser)
 
 
 class _Bar:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from core.model.model import IdiolectModel
 from core.motion import ARKIT_CHANNELS, MotionClip, frame_count
 from core.raw_motion import Heard, RawMotion
 from core.references import prepare
+from core.transcript import KnownWords, Said, find_words
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "idiolect.safetensors"
 DEFAULT_STYLE = "neutral"
@@ -199,6 +201,7 @@ class Animator:
         *,
         style: Style = None,
         emotion: EmotionTrack | None = None,
+        words: KnownWords | Said | None = None,
         fps: float,
         start_s: float = 0.0,
         duration_s: float | None = None,
@@ -214,6 +217,7 @@ class Animator:
             style: Name of a ready-made style, a style code, a track of them, a `StyleControl`, or
                 None for the model's default.
             emotion: Emotions over time, or None for none in particular.
+            words: What is said, as far as it is known; see `find_words`.
             fps: Frames per second wanted.
             start_s: For a file: where to begin, in seconds.
             duration_s: For a file: how much to animate; None = to the end.
@@ -235,6 +239,7 @@ class Animator:
             source,
             style=style,
             emotion=emotion,
+            words=words,
             progress=progress,
             cancelled=cancelled,
             warn=warn,
@@ -247,6 +252,7 @@ class Animator:
         *,
         style: Style = None,
         emotion: EmotionTrack | None = None,
+        words: KnownWords | Said | None = None,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
         warn: Warn = nobody,
@@ -254,7 +260,11 @@ class Animator:
         """Raw motion at the model's own frame rate; see `animate` for arguments and errors."""
         conditions = self.conditions(style, emotion, warn)
         report, stop = progress or nobody, cancelled or never
+        if isinstance(words, KnownWords):
+            words = self.find_words(source, words, progress=report, cancelled=stop, warn=warn)
         seconds, stretches = self.listener.listen(source, report, stop)
+        if words is not None:
+            stretches = _corrected(stretches, words)
         knowledge: list[Heard] = []
         decoder = Decoder(self.engine, _noting(stretches, knowledge), conditions)
         weights = np.empty(
@@ -268,6 +278,32 @@ class Animator:
             report("Animating", done, len(weights))
         clip = MotionClip(weights, self.channels, self.fps, self.space)
         return RawMotion(clip, Heard.joined(knowledge), seconds)
+
+    def find_words(
+        self,
+        source: SpeechSource,
+        known: KnownWords,
+        *,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        warn: Warn = nobody,
+    ) -> Said | None:
+        """What is said when, to be given to `perform`, saved, or corrected by hand.
+
+        Long speech is heard once more for this.
+
+        Raises:
+            IdiolectError: See `core.transcript.find_words`.
+            Cancelled: `cancelled` said so.
+        """
+        if not known.anything:
+            return None
+        report, stop = progress or nobody, cancelled or never
+        seconds, stretches = self.listener.listen(source, report, stop)
+        posteriors = np.concatenate([part.posteriors for part in stretches])
+        return find_words(
+            known, posteriors, seconds, source.blocks, report=report, stop=stop, warn=warn
+        )
 
     def conditions(
         self, style: Style, emotion: EmotionTrack | None = None, warn: Warn = nobody
@@ -333,3 +369,13 @@ def _fingerprint(model: IdiolectModel) -> str:
         digest.update(name.encode())
         digest.update(value.float().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _corrected(stretches: Iterator[HeardSpeech], said: Said) -> Iterator[HeardSpeech]:
+    """What was heard, with the phones of the words in place of those that were guessed."""
+    done = 0
+    for part in stretches:
+        frames = len(part.prosody)
+        posteriors = said.part(done, done + frames).posteriors(part.posteriors)
+        yield replace(part, posteriors=posteriors)
+        done += frames

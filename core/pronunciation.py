@@ -72,11 +72,15 @@ def dictionary_entries() -> dict[str, list[tuple[str, ...]]]:
     return entries
 
 
+_ENDINGS = (
+    *(("'s", "s"), ("s'", "s"), ("es", "s"), ("s", "s"), ("ed", "d"), ("d", "d")),
+    *(("ing", "ing"), ("in'", "in"), ("ly", "ly")),
+)
+
+
 def _inflected(word: str) -> list[tuple[str, ...]]:
     """A known word with an ending."""
-    endings = (("'s", "s"), ("s'", "s"), ("es", "s"), ("s", "s"), ("ed", "d"), ("d", "d"))
-    endings += (("ing", "ing"), ("in'", "in"), ("ly", "ly"))
-    for ending, kind in endings:
+    for ending, kind in _ENDINGS:
         stem = word.removesuffix(ending)
         if stem == word or len(stem) < 2:
             continue

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from core.alignment_files import check_alignment_path
 from core.conditioning import EmotionTrack, Track
 from core.errors import IdiolectError
 from core.finishing import FinishSettings
 from core.model.config import from_dict
+from core.transcript import KnownWords
+from core.transcript_files import text_beside
 
 Values = Mapping[str, Any]
 
@@ -57,6 +60,33 @@ def track_of(values: Values, name: str, default: float) -> Track:
 def emotions_of(value: Values) -> EmotionTrack:
     """{"times_s": […], "intensities": [[…8…], …]}."""
     return _track(EmotionTrack, value, "intensities", "emotion")
+
+
+def words_of(values: Values, speech: Path) -> tuple[KnownWords, Path | None]:
+    """What is known of the words, and where to save when they are said.
+
+    Without a "transcript" the text in the .txt beside the speech file is taken; an empty one says
+    that there is none.
+
+    Raises:
+        IdiolectError: A value makes no sense, or that file cannot be read.
+    """
+    text = values.get("transcript")
+    if text is None:
+        text = text_beside(speech)
+    accurate, recogniser = values.get("accurate") or False, values.get("recogniser") or ""
+    for name, value, kind in (
+        ("transcript", text, str),
+        ("accurate", accurate, bool),
+        ("recogniser", recogniser, str),
+    ):
+        if not isinstance(value, kind):
+            raise bad_request(name, value)
+    alignment = path_of(values, "alignment") if values.get("alignment") else None
+    kept = path_of(values, "save_alignment") if values.get("save_alignment") else None
+    if kept is not None:
+        check_alignment_path(kept, "save_alignment")
+    return KnownWords(text, alignment, accurate, recogniser), kept
 
 
 def finishing_of(values: Values) -> FinishSettings | None:

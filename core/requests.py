@@ -3,7 +3,8 @@
 A style is {"name": …}, {"file": …}, {"id": …}, {"reference": …, "start_s": …, "end_s": …}, or null;
 or two of them mixed: {"a": …, "b": …, "mix": TRACK, "strength": TRACK}. A TRACK is a number, or
 {"times_s": […], "values": […]}. An emotion is {"times_s": […], "intensities": [[8 numbers] …]},
-{"reference": …} or null.
+{"reference": …} or null. What is said: "transcript" (a text; if it is missing, that of the .txt
+beside the speech file), "alignment" and "save_alignment" (files), "accurate" and "recogniser".
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from core.alignment_files import save_alignment
 from core.animator import Animator, Progress, Style, Warn, check_fps, nobody
 from core.conditioning import EmotionTrack
 from core.errors import Cancelled, IdiolectError, read_failed
@@ -35,6 +37,7 @@ from core.request_values import (
     optional_number,
     path_of,
     track_of,
+    words_of,
 )
 from core.style_file import load_style, save_style
 
@@ -66,10 +69,17 @@ class Speaker:
         source = SpeechSource(speech, start_s, optional_number(values, "duration_s", above=0.0))
         finishing = finishing_of(values)
         warnings: list[str] = []
+        known, kept = words_of(values, speech)
+        said = self.animator.find_words(
+            source, known, progress=report, cancelled=stop, warn=warnings.append
+        )
+        if said is not None and kept is not None:
+            save_alignment(said.alignment, kept)
         raw = self.animator.perform(
             source,
             style=self.style(values.get("style"), warnings.append),
             emotion=self.emotion(values.get("emotion"), warnings.append),
+            words=said,
             progress=report,
             cancelled=stop,
             warn=warnings.append,
@@ -84,6 +94,8 @@ class Speaker:
         answer = _answer(clip, output, started)
         if raw_output is not None:
             answer["raw"] = str(raw_output)
+        if said is not None:
+            answer["heard"] = said.text
         return {**answer, "warnings": list(dict.fromkeys(warnings))}
 
     def animate_many(

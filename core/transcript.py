@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ FITS = -0.85
 """Mean log probability a frame of speech, against the likeliest phones, from which on a text counts
 as what was said. Right texts score above -0.1 (native speakers) or -0.9 (learners' accents), texts
 of other clips below -1.1 (a few very short ones -0.9)."""
-_WORD_FITS = -1.2
+_WORD_FITS = -2.0
 """A single word that fits worse is not believed."""
 _TRUST = 0.9
 """Part of the posteriors that comes from the text; the rest remains what was heard."""
@@ -79,6 +79,10 @@ class Said:
     trust: np.ndarray
     alignment: Alignment
     text: str
+
+    def part(self, first: int, last: int) -> Said:
+        """The same for the frames [first, last) alone."""
+        return replace(self, phones=self.phones[first:last], trust=self.trust[first:last])
 
     def posteriors(self, heard: np.ndarray) -> np.ndarray:
         """Phone probabilities (N, 40) that know the words; `heard` are those that do not."""

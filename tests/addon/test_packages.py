@@ -152,7 +152,7 @@ def test_our_own_requirements_are_of_that_form():
     assert requirements[0].startswith("torch==")
     names = " ".join(requirements)
     assert "transformers" in names and "soundfile" in names
-    assert "tensorboard" not in names and "pocketsphinx" not in names
+    assert "tensorboard" not in names and "matplotlib" not in names
 
 
 def test_requirements_without_torch_or_file_are_refused(tmp_path):
