@@ -25,7 +25,7 @@ from core.listening import HeardSpeech, Listener, SpeechSource
 from core.model.backbones import BackboneConfig, build_backbone, track_sizes
 from core.model.config import ModelConfig, from_dict
 from core.model.model import IdiolectModel
-from core.motion import ARKIT_CHANNELS, MotionClip, frame_count
+from core.motion import MotionClip, channel_names, frame_count
 from core.raw_motion import Heard, RawMotion
 from core.references import prepare
 from core.transcript import KnownWords, Said, find_words
@@ -91,7 +91,7 @@ class Animator:
         self.config = from_dict(ModelConfig, loaded.config["model"], source=str(path))
         backbone_config = from_dict(BackboneConfig, loaded.config["backbone"], source=str(path))
         backbone = build_backbone(backbone_config)
-        if backbone_config.kind == "compact":
+        if backbone_config.in_checkpoint:
             load_weights(backbone, loaded.part("backbone"), path)
         model = IdiolectModel(self.config, track_sizes(backbone, self.config.speech))
         load_weights(model, loaded.part("model"), path)
@@ -115,9 +115,7 @@ class Animator:
     @property
     def channels(self) -> tuple[str, ...]:
         """Names of the columns of its motion."""
-        if self.space == "arkit":
-            return ARKIT_CHANNELS
-        return tuple(f"{self.space}_{i}" for i in range(self.config.motion.channels))
+        return channel_names(self.space, self.config.motion.channels)
 
     # Manners.
 
@@ -170,7 +168,7 @@ class Animator:
         Raises:
             IdiolectError: See `core.references.prepare`.
         """
-        motion = prepare(clip, self.space, self.config.style.fps, warn)
+        motion = prepare(clip, self.space, self.channels, self.config.style.fps, warn)
         key = hashlib.blake2b(motion.tobytes(), digest_size=16).hexdigest()
         if key not in self._style_cache:
             self._style_cache[key] = self.engine.attempt(lambda: self._encode(motion))
@@ -183,7 +181,7 @@ class Animator:
             IdiolectError: The model reads no emotions from motion, or see
                 `core.references.prepare`.
         """
-        motion = prepare(clip, self.space, self.config.style.fps, warn)
+        motion = prepare(clip, self.space, self.channels, self.config.style.fps, warn)
 
         def work() -> np.ndarray:
             window = torch.from_numpy(motion)[None].to(self.device)

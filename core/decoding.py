@@ -2,7 +2,8 @@
 
 A model that sees a bounded time gives in windows exactly what it would give for the whole speech,
 since each is given as much on both sides as it can see. Windows of other models overlap, and fade
-into each other.
+into each other. A model that decodes each frame from those before it goes on from the last frame of
+the window before.
 
 Shapes: N speech frames (50 Hz), T motion frames, C motion channels.
 """
@@ -20,6 +21,7 @@ from core.conditioning import EmotionTrack, Styles
 from core.engine import Engine
 from core.errors import Cancelled
 from core.listening import HeardSpeech
+from core.model.decoder import Past
 from core.model.speech_encoder import SpeechTracks
 from core.motion import frame_count
 
@@ -70,12 +72,17 @@ class Decoder:
         self._shelf = _Shelf(heard)
         self._conditions = conditions
         self._fps = engine.model.config.motion.fps
+        self._before: np.ndarray | None = None
         self._step = max(1, round((window_s or _WINDOW_S) * self._fps))
         align = engine.model.speech_encoder.align
         self._repeat, self._stride, self._align_reach = align.repeat, align.stride, align.reach
-        reach = engine.model.reach
+        reach = engine.model.context
         self._margin = round(_UNBOUNDED_MARGIN_S * self._fps) if reach is None else reach
-        self._fade = _FADE_FRAMES if reach is None else 0
+        self._fade = 0 if engine.model.reach is not None else _FADE_FRAMES
+        self._looks_back = engine.model.decoder.looks_back
+        if self._looks_back:  # windows as long as those it learnt from (Mimic)
+            settings = engine.model.config.autoregressive
+            self._step, self._fade = settings.window - settings.overlap, settings.overlap
 
     def frames(self, stop: Callable[[], bool]) -> Iterator[np.ndarray]:
         """Decode.
@@ -90,6 +97,7 @@ class Decoder:
             Cancelled: `stop` said so.
         """
         first, fading = 0, None
+        self._before = None
         while True:
             if stop():
                 raise Cancelled
@@ -108,6 +116,7 @@ class Decoder:
             if ending:
                 return
             fading = ready[whole:].copy()
+            self._before = ready[whole - 1].copy()
             first = last
 
     def _window(self, first: int, last: int, total: int | None) -> np.ndarray:
@@ -117,19 +126,20 @@ class Decoder:
             # Windows begin where speech and motion frames fall on the same time.
             start = max(0, first - self._margin) // self._repeat * self._repeat
             end = last + self._margin if total is None else min(total, last + self._margin)
-            return self._infer(start, end)[first - start : last - start]
+            return self._infer(start, end, slice(first - start, last - start))
 
         def halves() -> np.ndarray:
             self._step = max(self._step // 2, 1)
             middle = (first + last) // 2
-            return np.concatenate(
-                [self._window(first, middle, total), self._window(middle, last, total)]
-            )
+            early = self._window(first, middle, total)
+            self._before = early[-1].copy()
+            return np.concatenate([early, self._window(middle, last, total)])
 
         can_halve = last - first >= 2 * round(_SMALLEST_WINDOW_S * self._fps)
         return self._engine.attempt(whole, halves if can_halve else None)
 
-    def _infer(self, start: int, end: int) -> np.ndarray:
+    def _infer(self, start: int, end: int, span: slice) -> np.ndarray:
+        """Motion of the frames `span` of [start, end)."""
         device = self._engine.device
         heard = self._shelf.read(start // self._repeat * self._stride, self._speech_end(end))
         tracks = SpeechTracks(
@@ -140,7 +150,12 @@ class Decoder:
         )
         style, emotion = self._conditions.tensors(np.arange(start, end) / self._fps, device)
         lengths = torch.tensor([tracks.prosody.shape[1]], device=device)
-        motion = self._engine.model(tracks, lengths, end - start, style=style, emotion=emotion)
+        past = None
+        if self._looks_back and self._before is not None:
+            past = Past(torch.from_numpy(self._before)[None].to(device))
+        motion = self._engine.model(
+            tracks, lengths, end - start, style=style, emotion=emotion, past=past, span=span
+        )
         return motion[0].float().cpu().numpy()
 
     def _speech_end(self, frame: int) -> int:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from core.errors import IdiolectError
-from core.motion import ARKIT_CHANNELS, FloatArray, MotionClip, frame_count
+from core.motion import FloatArray, MotionClip, frame_count
 
 SHORTEST_S = 0.5
 ENOUGH_S = 4.0
@@ -37,17 +37,24 @@ def cut(clip: MotionClip, start_s: float = 0.0, end_s: float | None = None) -> M
     return replace(clip, weights=weights)
 
 
-def prepare(clip: MotionClip, space: str, fps: float, warn: Callable[[str], None]) -> FloatArray:
+def prepare(
+    clip: MotionClip,
+    space: str,
+    channels: tuple[str, ...],
+    fps: float,
+    warn: Callable[[str], None],
+) -> FloatArray:
     """A reference's motion as an encoder wants it.
 
     Args:
         clip: The reference.
         space: The motion space that the model speaks.
+        channels: Its channels, C of them.
         fps: The encoder's frame rate.
         warn: Called with what might be wrong with it.
 
     Returns:
-        (R, C) at `fps`; of ARKit motion all 52 channels.
+        (R, C) at `fps`; channels that the reference lacks are zero.
 
     Raises:
         IdiolectError: The clip is of another motion space, too short, or does not move.
@@ -57,6 +64,14 @@ def prepare(clip: MotionClip, space: str, fps: float, warn: Callable[[str], None
             f"the reference is '{clip.space}' motion, but the model wants '{space}'",
             hint="Choose a reference of the same kind, or another model.",
             code="reference_space",
+            setting="reference",
+        )
+    if space == "vertices" and clip.channels != channels:
+        raise IdiolectError(
+            f"the reference has {len(clip.channels) // 3} vertices, but the model wants "
+            f"{len(channels) // 3}",
+            hint="Choose a reference on the mesh that the model was trained on.",
+            code="reference_topology",
             setting="reference",
         )
     if clip.duration_s < SHORTEST_S:
@@ -69,7 +84,7 @@ def prepare(clip: MotionClip, space: str, fps: float, warn: Callable[[str], None
     # Interpolated plainly: closures are not to be moved about in what a style is read from.
     times = np.arange(frame_count(clip.duration_s, fps))
     position = (times / fps * clip.fps).clip(0, len(clip.weights) - 1)
-    weights = clip.select(ARKIT_CHANNELS) if space == "arkit" else clip.weights
+    weights = clip.select(channels)
     before = np.floor(position).astype(int)
     after = np.minimum(before + 1, len(weights) - 1)
     part = (position - before)[:, None].astype(np.float32)

@@ -34,7 +34,7 @@ def ready_styles(model: IdiolectModel, corpus: Corpus, people: list[str]) -> dic
         Codes (d_s,) by name.
     """
     if isinstance(model.style_encoder, IdentityStyles):
-        codes = model.style_encoder.codes.weight.detach().cpu()
+        codes = model.style_encoder.codes.weight.detach().cpu().clone()  # weights move on
         styles = dict(zip(people[:MOST_PEOPLE], codes, strict=False))
         return {**styles, MEAN: codes.mean(0)}
     device = model.null_style.device

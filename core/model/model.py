@@ -111,14 +111,23 @@ class IdiolectModel(nn.Module):
         return motion * self.motion_spread + self.motion_mean
 
     @property
-    def reach(self) -> int | None:
-        """Motion frames on each side that one output frame depends on; None if all of them."""
+    def context(self) -> int | None:
+        """Motion frames of speech on each side that a decoded frame depends on; None if all.
+
+        What a decoder that looks back remembers of its own motion is not speech, and not counted.
+        """
         phones = self.phone_model.reach if self.phone_model is not None else 0
-        parts = (self.speech_encoder.stack.reach, self.decoder.reach, phones)
+        decoder = 0 if self.decoder.looks_back else self.decoder.reach
+        parts = (self.speech_encoder.stack.reach, decoder, phones)
         if None in parts:
             return None
         align = self.speech_encoder.align
         return sum(part or 0 for part in parts) + -(-align.reach * align.repeat // align.stride)
+
+    @property
+    def reach(self) -> int | None:
+        """Motion frames on each side that one output frame depends on; None if all of them."""
+        return None if self.decoder.reach is None else self.context
 
     def encode_style(self, motion: Tensor, mask: Tensor) -> Tensor:
         """Encode reference clips (B, R, C) at `config.style.fps` into style codes (B, d_s).
