@@ -341,7 +341,7 @@ class _Batch:
     def _fail(self, label: str, error: WorkerError) -> None:
         complain(error, label)
         self._failures.append((label, error))
-        self._rows.append((label.partition(" ")[2], f"failed: {error.message}", "", "", ""))
+        self._rows.append((label.partition(" ")[2], "failed", "", "", ""))
 
     def _write_results(self, write: Callable[[], None]) -> None:
         """Write to the results file. A disk that is full has been told of already, or will be."""
