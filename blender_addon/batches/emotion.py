@@ -1,54 +1,31 @@
-"""Emotions as a batch names them: "happiness", "anger 0.6 + fear 0.3", or a file with a track."""
+"""Emotions in files: their intensities at times, CSV or JSON."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
-import re
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
+from ..controls import EMOTIONS, Emotions
 from ..worker.protocol import WorkerError
 from .lines import bad
 
-EMOTIONS = (
-    *("neutral", "happiness", "anger", "sadness"),
-    *("contempt", "surprise", "fear", "disgust"),
-)
-"""The names and their order are those of ``core.emotions``."""
 
-_PART = re.compile(r"\s*([a-z]+)\s*[: ]?\s*(\d*\.?\d*)\s*")
-
-
-def track(text: str) -> dict[str, Any] | None:
-    """The worker's ``emotion``: times in seconds and eight intensities at each.
+def from_file(name: str) -> Emotions | None:
+    """The worker's ``emotion`` from a file; None if the name is no file's, but a text.
 
     Args:
-        text: names with intensities (1 where none is given) joined by "+"; or a file, ``.json``
-            (the worker's own form) or ``.csv`` (a column ``time_s`` and one for each emotion).
+        name: ``.json`` in the worker's own form, or ``.csv`` with a column ``time_s`` and one for
+            each emotion that is not zero throughout.
 
     Raises:
-        WorkerError: it is neither, or an emotion is not known.
+        WorkerError: the file cannot be read, or is no such track.
     """
-    if not text:
+    if not name.lower().endswith((".json", ".csv")):
         return None
-    if text.lower().endswith((".json", ".csv")):
-        return _from_file(Path(text))
-    intensities = [0.0] * len(EMOTIONS)
-    for part in text.lower().split("+"):
-        match = _PART.fullmatch(part)
-        if not match or match[1] not in EMOTIONS:
-            raise bad(
-                f"“{text}” is no emotion.", f"For example “anger 0.6”: {', '.join(EMOTIONS)}."
-            )
-        value = float(match[2]) if match[2] else 1.0
-        intensities[EMOTIONS.index(match[1])] = value
-    return _checked([0.0], [intensities], text)
-
-
-def _from_file(path: Path) -> dict[str, Any]:
+    path = Path(name)
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".json":
@@ -71,7 +48,7 @@ def _from_file(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _checked(times: list[float], intensities: list[list[float]], where: str) -> dict[str, Any]:
+def _checked(times: list[float], intensities: list[list[float]], where: str) -> Emotions:
     times = [float(time) for time in times]
     rows = [[float(value) for value in row] for row in intensities]
     rising = all(before < after for before, after in pairwise(times))

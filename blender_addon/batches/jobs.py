@@ -26,8 +26,8 @@ from ..worker.client import WorkerClient, close_client, get_client
 from ..worker.life import Call
 from ..worker.motion_file import read_motion
 from ..worker.protocol import WorkerError
-from . import emotion, outputs
 from . import options as command_line
+from . import outputs
 from . import scene as scenes
 from .console import Progress, complain, say, span, table
 from .lines import Line, bad
@@ -35,8 +35,10 @@ from .results import Fingerprints, Record, Results, files_in
 
 ALL_WELL, UNEXPECTED, BAD_INPUT, BAD_SETUP, SOME_FAILED = 0, 1, 2, 3, 4
 
-_AHEAD = 8
-"""Lines that the worker is given before the first of them is written."""
+_TOGETHER = 8
+"""Lines that the worker is asked for at once, so that it can work on those of like length side by
+side. It has two such lots, so that it need not wait for Blender.
+"""
 _WORKER_DIED = ("worker_died", "worker_hangs")
 
 
@@ -49,6 +51,7 @@ class _Item:
     fingerprint: str
     folder: Path
     call: Call | None = None
+    place: int | None = None
     error: WorkerError | None = None
     params: dict[str, Any] = field(default_factory=dict)
 
@@ -75,6 +78,7 @@ def main(argv: list[str]) -> int:
         print(f"error: unexpected {error!r} (details: {log.name})", file=sys.stderr, flush=True)
         return UNEXPECTED
     finally:
+        outputs.release()
         close_client()
 
 
@@ -192,10 +196,10 @@ class _Batch:
             self._write_results(lambda: results.begin(kept))
         total, waiting = len(todo), deque[_Item]()
         while todo or waiting:
-            while todo and len(waiting) < _AHEAD:
-                item = todo.popleft()
-                self._ask(item)
-                waiting.append(item)
+            while todo and len(waiting) <= _TOGETHER:
+                lot = [todo.popleft() for _ in range(min(_TOGETHER, len(todo)))]
+                self._ask(lot)
+                waiting += lot
             item = waiting.popleft()
             record = self._finish(item, results)
             finished = total - len(todo) - len(waiting)
@@ -207,18 +211,25 @@ class _Batch:
                 say(f"{item.label}: done in {record['seconds']:.1f} s")
         return self._sum_up(len(lines), len(kept), time.monotonic() - began)
 
-    def _ask(self, item: _Item) -> None:
-        """Plan a line and give it to the worker; what is wrong with it is told when its turn
-        comes.
+    def _ask(self, lot: list[_Item]) -> None:
+        """Plan some lines and give them to the worker; what is wrong with one is told when its
+        turn comes.
         """
-        try:
-            item.folder.mkdir(parents=True, exist_ok=True)
-            item.params = self._request(item.line, item.label, item.folder)
-            item.call = self._client.request("animate", item.params)
-        except WorkerError as error:
-            item.error = error
-        except (OSError, RuntimeError) as error:
-            item.error = outputs.not_written(error, item.folder)
+        for item in lot:
+            try:
+                item.folder.mkdir(parents=True, exist_ok=True)
+                item.params = self._request(item.line, item.label, item.folder)
+            except WorkerError as error:
+                item.error = error
+            except (OSError, RuntimeError) as error:
+                item.error = outputs.not_written(error, item.folder)
+        good = [item for item in lot if item.error is None]
+        if len(good) == 1:  # its progress is then its own
+            good[0].call = self._client.request("animate", good[0].params)
+        elif good:
+            call = self._client.request("animate_many", {"jobs": [item.params for item in good]})
+            for place, item in enumerate(good):
+                item.call, item.place = call, place
 
     def _request(self, line: Line, label: str, folder: Path) -> dict[str, Any]:
         """What the worker is asked for, once all is known to be there.
@@ -229,30 +240,14 @@ class _Batch:
         if not line.speech.is_file():
             raise bad(f"There is no file {line.speech}.", "Check the path.")
         for style in filter(None, (line.style, line.style_b)):
-            if style not in self._styles:
+            if style not in self._styles and style not in models.saved_styles():
                 known = ", ".join(self._styles) or "it has none"
                 raise bad(f"The model has no style “{style}”.", f"Choose one of: {known}.")
         if reason := outputs.why_not(line.formats):
             raise bad(f"{reason}.", "Choose other --formats.")
-        felt = emotion.track(line.emotion)
         scene, actor = self._scenes.open(line, Progress(label), pristine=True)
-        task = animation.plan(
-            scene, actor, str(line.speech), line.start, scenes.manner(line, scene, actor)
-        )
+        task = scenes.task_of(line, scene, actor)
         params = animation.request(task, self._settings, folder, folder / "motion.npz")
-        if line.style_b or line.reference_b or line.mix or line.strength != 1.0:
-            params["style"] = {
-                "a": params["style"],
-                "b": scenes.second_manner(line, folder),
-                "mix": line.mix,
-                "strength": line.strength,
-            }
-        if felt:
-            params["emotion"] = felt
-        if line.transcript:
-            params["transcript"] = command_line.words(line.transcript)
-        if line.accurate:
-            params["accurate"] = True
         motions = [
             str(folder / f"motion.{name}") for name in line.formats if name in ("csv", "json")
         ]
@@ -286,7 +281,13 @@ class _Batch:
         if item.call is None:
             raise item.error or WorkerError("The line was never asked for.")
         try:
-            return item.call.wait(on_progress=told)
+            answer = item.call.wait(on_progress=told)
+            if item.place is None:
+                return answer
+            result = answer["results"][item.place]
+            if not result["ok"]:
+                raise WorkerError.from_dict(result["error"])
+            return dict(result)
         except WorkerError as error:
             if error.code not in _WORKER_DIED:
                 raise
@@ -300,8 +301,7 @@ class _Batch:
         line = item.line
         try:
             scene, actor = self._scenes.open(line, progress)
-            manner = scenes.manner(line, scene, actor)
-            task = animation.plan(scene, actor, str(line.speech), line.start, manner)
+            task = scenes.task_of(line, scene, actor)
             motion = read_motion(item.params["output"])
             details = [*applying.apply(task, motion), *answer.get("warnings", ())]
             first, last = line.start, line.start + len(motion.weights) - 1

@@ -56,12 +56,12 @@ class Line:
     """The second manner, to mix with."""
     style_b: str = ""
     """The second manner, as a ready-made style."""
-    mix: float = 0.0
+    mix: float | None = None
     """0 is the first manner, 1 the second."""
-    strength: float = 1.0
+    strength: float | None = None
     """0 is the model's average manner, 1 as captured; up to 2."""
     emotion: str = ""
-    """"happiness", "anger 0.6 + fear 0.3", or a .json or .csv file with a track."""
+    """Transitions such as "anger 0.6, +fear 0.3, sadness @ 4s", or a .json or .csv track."""
     transcript: str = ""
     """The words, or a .txt file with them."""
     accurate: bool = False
@@ -233,7 +233,7 @@ def _value(name: str, value: Any, folder: Path) -> Any:
     text = str(value).strip()
     if name == "render" and text not in RENDERS:
         raise ValueError("is neither mp4 nor png")
-    if name in ("emotion", "transcript") and _is_file_name(text):
+    if name in ("emotion", "transcript") and is_file_name(text):
         return str(_absolute(text, folder))
     return text
 
@@ -251,8 +251,9 @@ def formats_of(text: str) -> tuple[str, ...]:
     return found
 
 
-def _is_file_name(text: str) -> bool:
-    return text.lower().endswith((".json", ".csv", ".txt"))
+def is_file_name(text: str) -> bool:
+    """Whether an emotion or a transcript is a file and no text."""
+    return text.lower().endswith((".json", ".csv", ".txt", ".textgrid"))
 
 
 def _absolute(text: str, folder: Path) -> Path:

@@ -53,9 +53,14 @@ def parser() -> argparse.ArgumentParser:
     how("--style", metavar="NAME", default="", help="a ready-made style of the model")
     how("--reference-b", metavar="FILE", help="the second manner, to mix with")
     how("--style-b", metavar="NAME", default="", help="the second manner, ready-made")
-    how("--mix", type=_between(0, 1), default=0.0, metavar="0…1", help="share of the second")
-    how("--strength", type=_between(0, 2), default=1.0, metavar="0…2", help="1: as captured")
-    how("--emotion", default="", metavar="TEXT|FILE", help="“anger 0.6 + fear 0.3”, or a track")
+    how("--mix", type=_between(0, 1), metavar="0…1", help="share of the second")
+    how("--strength", type=_between(0, 2), metavar="0…2", help="1: as captured")
+    how(
+        "--emotion",
+        default="",
+        metavar="TEXT|FILE",
+        help="“anger 0.6, sadness @ 4s”, or a track",
+    )
     how("--checkpoint", metavar="FILE", help="a model of your own")
     how("--device", choices=[name for name, *_ in preferences.DEVICES])
     how("--fps", type=_between(1, 1000), metavar="N", help="frame rate; else the scene's, or 30")
@@ -128,20 +133,6 @@ def keeps_results(options: argparse.Namespace) -> bool:
     return bool(options.jobs or options.shard or len(options.speech) > 1 or _is_many(options))
 
 
-def words(transcript: str) -> str:
-    """The transcript's text, read from its file if it names one.
-
-    Raises:
-        WorkerError: the file cannot be read.
-    """
-    if not transcript.lower().endswith(".txt"):
-        return transcript
-    try:
-        return Path(transcript).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise bad(f"The transcript {transcript} cannot be read: {error}.", "Give UTF-8.") from error
-
-
 def _is_many(options: argparse.Namespace) -> bool:
     return any(not path.is_file() for path in options.speech)
 
@@ -151,7 +142,7 @@ def _path(text: str | None) -> Path | None:
 
 
 def _file_or_text(text: str) -> str:
-    return str(Path(text).absolute()) if text.lower().endswith((".json", ".csv", ".txt")) else text
+    return str(Path(text).absolute()) if batch_lines.is_file_name(text) else text
 
 
 def _formats(text: str) -> tuple[str, ...]:

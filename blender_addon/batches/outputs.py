@@ -148,9 +148,20 @@ def why_not(formats: tuple[str, ...]) -> str:
 
 
 def _enabled(module: str) -> bool:
-    addon_utils.enable(module)
     known: Any = addon_utils.check
+    if not known(module)[1]:
+        addon_utils.enable(module)
+        _switched_on.append(module)
     return bool(known(module)[1])
+
+
+_switched_on: list[str] = []
+
+
+def release() -> None:
+    """Switch off what was switched on: classes left registered make some Blenders crash at exit."""
+    while _switched_on:
+        addon_utils.disable(_switched_on.pop())
 
 
 def not_written(error: OSError | RuntimeError, folder: Path) -> WorkerError:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import bpy
 
-from .. import animation, job, making, preferences, properties, reference, rig, stage
+from .. import animation, job, making, planning, preferences, properties, rig, stage
+from . import emotion
 from .console import Progress, quiet_blender
 from .lines import HEAD, Line, bad
 
@@ -104,26 +107,36 @@ class Scenes:
         return able[0]
 
 
-def manner(line: Line, scene: bpy.types.Scene, actor: bpy.types.Object) -> reference.Reference:
-    """Whose manner: what the line names, else what the character's own settings say."""
-    if line.reference:
-        return reference.from_file(str(line.reference))
+def task_of(line: Line, scene: bpy.types.Scene, actor: bpy.types.Object) -> animation.Task:
+    """What a line asks for; where it says nothing, the character's own settings do.
+
+    Raises:
+        WorkerError: something that it names is not there.
+    """
+    given: dict[str, Any] = {"speech": str(line.speech), "start_frame": line.start}
+    for which in ("", "_b"):
+        if path := getattr(line, f"reference{which}"):
+            given[f"reference_file{which}"] = str(path)
+        if style := getattr(line, f"style{which}"):
+            given[f"style{which}"] = style
     if line.action:
-        action = bpy.data.actions.get(line.action)
-        if action is None:
-            raise bad(f"There is no Action “{line.action}” in the file.", "Check its name.")
-        return reference.from_action(action, animation.frame_rate(scene))
-    if line.style:
-        return reference.ready_made(line.style)
-    settings = properties.of(actor)
-    return reference.as_reference(settings.style_a, scene, animation.frame_rate(scene))
-
-
-def second_manner(line: Line, folder: Path) -> dict[str, str] | None:
-    """What the worker takes as the second manner; None for the model's usual one."""
-    if line.reference_b:
-        return reference.from_file(str(line.reference_b)).as_params(folder)
-    return {"name": line.style_b} if line.style_b else None
+        given["reference_action"] = line.action
+    given |= {
+        name: value
+        for name, value in (("mix", line.mix), ("strength", line.strength))
+        if value is not None
+    }
+    if line.transcript:
+        kind = "transcript_file" if Path(line.transcript).is_absolute() else "transcript"
+        given[kind] = line.transcript
+    if line.accurate:
+        given["accurate"] = True
+    track = None
+    if line.emotion:
+        track = emotion.from_file(line.emotion)
+        given["emotion"] = "" if track else line.emotion
+    task = planning.of_character(scene, actor, given)
+    return dataclasses.replace(task, emotion=track) if track else task
 
 
 def prepare_picture(
