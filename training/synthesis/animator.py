@@ -322,18 +322,19 @@ def _mouth(
     cover = style.lip_cover * (1.0 - part.clip(0.0, 1.0))
     # On f and v the lower lip comes up to the upper teeth, and stays to be seen.
     raised = 0.06 * bite * free * awake
-    _set(
-        weights, "mouthClose", opening * (closure + free * np.maximum(cover, 0.25 * bite)) + raised
-    )
+    together = opening * (closure + free * np.maximum(cover, 0.25 * bite))
+    round_lips = (style.rounding * rounding * awake).clip(0.0, 1.15)
+    funnel = 0.72 * style.funnel_share * round_lips * open_lips
+    # Rounded lips are drawn together: the funnel alone would leave "who" as wide open as "ah".
+    _set(weights, "mouthClose", together + raised + 0.25 * funnel)
 
     on_lips = 1.0 + voice.lip_share * (loud - 1.0)
     parted = style.lips * part * on_lips * open_lips * awake
     _pair(weights, "mouthUpperUp", 0.75 * style.upper_share * parted + 0.27 * bite * free, style)
     _pair(weights, "mouthLowerDown", 0.75 * (1.0 - style.upper_share) * parted, style)
 
-    round_lips = (style.rounding * rounding * awake).clip(0.0, 1.15)
-    _set(weights, "mouthFunnel", 0.85 * style.funnel_share * round_lips * open_lips)
-    pursed = style.purse + 0.9 * (1.0 - style.funnel_share) * round_lips
+    _set(weights, "mouthFunnel", funnel)
+    pursed = style.purse + 1.15 * (1.0 - style.funnel_share) * round_lips
     _set(weights, "mouthPucker", pursed * (1.0 - 0.6 * closure))
 
     stretched = style.spread * spread * (1.0 - 0.7 * rounding.clip(0.0, 1.0)) * awake
