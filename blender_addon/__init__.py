@@ -14,14 +14,17 @@ import bpy
 from . import (
     emotion_operators,
     environment_operators,
+    finish_operators,
     installs,
     job,
     live,
+    motion_store,
     operators,
     panel,
     planning,
     preferences,
     properties,
+    refinishing,
     rig_panel,
     style_operators,
 )
@@ -53,9 +56,11 @@ def register() -> None:
     if installs.other_running(__package__):
         parts = [preferences]
     else:
-        parts = [preferences, properties, environment_operators, operators, style_operators]
-        parts += [emotion_operators, panel, rig_panel, live, command]
+        parts = [preferences, motion_store, properties, environment_operators, operators]
+        parts += [style_operators, emotion_operators, finish_operators]
+        parts += [panel, rig_panel, live, command]
         live.makers[live.ANIMATE] = planning.again
+        live.makers[live.FINISH] = refinishing.again
     for part in parts:
         part.register()
         _registered.append(part)

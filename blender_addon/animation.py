@@ -13,7 +13,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import applying, controls, job, preferences, properties, reference, strips
+from . import applying, controls, finish_properties, job, preferences, properties, reference, strips
 from .rig import why_not
 from .worker.client import get_client
 from .worker.motion_file import read_motion
@@ -43,6 +43,8 @@ class Task:
         alignment: file of the words with their times; empty: none.
         accurate: whether the words are recognised first.
         from_settings: whether the character's settings say all this, and not a script.
+        finishing: how the worker finishes the motion; None: as it thinks best.
+        span: the frames that may change; None: all that the speech takes.
     """
 
     character: job.DataRef
@@ -60,6 +62,8 @@ class Task:
     alignment: str = ""
     accurate: bool = False
     from_settings: bool = False
+    finishing: dict[str, Any] | None = None
+    span: tuple[int, int] | None = None
 
     @property
     def clock(self) -> controls.Clock:
@@ -143,6 +147,9 @@ def plan(
             alignment=alignment,
             accurate=accurate,
             from_settings=from_settings,
+            finishing=finish_properties.as_params(
+                properties.of(target).finish, frame_rate(scene) / spoken.speed
+            ),
         )
     raise WorkerError(
         problem, hint="Choose an audio file that exists.", code="missing_speech", setting="speech"
@@ -156,10 +163,11 @@ def steps(task: Task, settings: preferences.Settings) -> job.Steps:
         client = get_client(settings.worker())
         output = Path(folder) / "motion.npz"
         params = request(task, settings, Path(folder), output)
+        params["raw"] = str(Path(folder) / "raw.npz")
         answer = yield client.request("animate", params)
         preferences.remember_worker(client.info)
-        motion = read_motion(output)
-    details = applying.apply(task, motion)
+        motion, raw = read_motion(output), Path(params["raw"]).read_bytes()
+    details = applying.apply(task, motion, raw)
     details += [*task.style.warnings, *answer.get("warnings", ())]
     if answer.get("heard"):
         details.append(f"Heard: {answer['heard']}")
@@ -202,6 +210,7 @@ def request(
         "transcript": task.transcript,
         "alignment": task.alignment,
         "accurate": task.accurate,
+        "finishing": task.finishing,
     }
     return params | {name: value for name, value in said.items() if value}
 

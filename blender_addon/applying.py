@@ -1,14 +1,19 @@
-"""What happens in the scene with a motion that has arrived: keys on the face, sound beside it."""
+"""What happens in the scene with a motion that has arrived: keys on the face, sound beside it, and
+the raw motion stored, so that it can be finished again.
+"""
 
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import bpy
 
-from . import keying, properties, rig, sound
+from . import finish_properties, keying, motion_store, properties, reduction, rig, sound
+from .motion_store import Stored
 from .worker.motion_file import Motion
 from .worker.protocol import WorkerError
 
@@ -16,8 +21,13 @@ if TYPE_CHECKING:
     from .animation import Task
 
 
-def apply(task: Task, motion: Motion) -> list[str]:
+def apply(task: Task, motion: Motion, raw: bytes = b"") -> list[str]:
     """Key the motion and place its sound: all of it, or nothing.
+
+    Args:
+        task: what was asked for.
+        motion: what came of it, finished.
+        raw: the worker's file of raw motion, to be stored; empty: nothing is.
 
     Returns:
         What the artist should know.
@@ -28,26 +38,136 @@ def apply(task: Task, motion: Motion) -> list[str]:
     target, scene = task.character.find(), task.scene.find()
     if reason := rig.why_not(target):
         raise WorkerError(f"{reason}.", hint="Nothing was changed.", code="bad_character")
-    actor = rig.rig_of(target)
-    last = task.start_frame + len(motion.weights) - 1
-    # A strip that the artist laid down is the sound already.
-    placed = sound.Placed() if task.strip else sound.place(scene, task.speech, task.start_frame)
+    line = line_of(task, len(motion.weights))
+    earlier = motion_store.motions_of(stored_action(target))
+    # A strip that the artist laid down is the sound already, and a range has its sound.
+    sounding = task.strip or task.span
+    placed = sound.Placed() if sounding else sound.place(scene, task.speech, task.start_frame)
     try:
-        keyed = keying.key_curves(
-            actor.curves(motion),
-            keying.Line(str(Path(bpy.path.abspath(task.speech))), task.start_frame, last),
-            f"{target.name} speech {Path(task.speech).stem}",
-        )
+        keyed = key_motion(target, motion, line, task.span)
     except BaseException:
         sound.withdraw(scene, placed)
         raise
-    sound.settle(scene, placed, last, mark_of(target))
-    sound.make_room(scene, task.start_frame, last)
-    scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)  # so that it shows
+    if raw:
+        fps = task.fps / task.speed
+        new = Stored(line.speech, line.first, task.speed, raw, finished_by(target, fps))
+        store(keyed, earlier, _mixed(target, task, earlier, new))
+    sound.settle(scene, placed, line.last, mark_of(target))
+    sound.make_room(scene, line.first, line.last)
+    show(scene)
     details = [placed.reason] if placed.reason else []
     details += [f"Kept: the Action “{name}”, which was here before." for name in keyed.kept]
-    details += [f"{note}." for note in actor.notes]
+    details += [f"{note}." for note in rig.rig_of(target).notes]
     return details
+
+
+def within(task: Task, span: tuple[int, int]) -> Task:
+    """The same task, for some frames only of an animation that is there.
+
+    Raises:
+        WorkerError: if there is none, or it has none of these frames.
+    """
+    target = task.character.find()
+    wanted = line_of(task, 1)
+    lines = [keying.lines_of(keying.speech_action(block)) for block in blocks_of(target)]
+    there = [o for o in chain(*lines) if (o.speech, o.first) == (wanted.speech, wanted.first)]
+    if not there:
+        raise WorkerError(
+            f"“{target.name}” does not say this speech from frame {task.start_frame} yet.",
+            hint="Press Animate from Speech first, then animate ranges of it anew.",
+            code="bad_range",
+        )
+    first, last = max(span[0], there[0].first), min(span[1], there[0].last)
+    if last - first < 2:
+        raise WorkerError(
+            f"Frames {span[0]}–{span[1]} have no three frames of the speech in them,"
+            f" which goes from {there[0].first} to {there[0].last}.",
+            hint="Choose another preview range.",
+            code="bad_range",
+        )
+    return replace(task, span=(first, last), from_settings=False)
+
+
+def spoken_blocks(target: bpy.types.Object | None) -> list[bpy.types.ID]:
+    """The data-blocks that have speech on them.
+
+    Raises:
+        WorkerError: if there are none.
+    """
+    blocks = [] if target is None else blocks_of(target)
+    spoken = [block for block in blocks if keying.speech_action(block) is not None]
+    if not spoken:
+        name = f"“{target.name}”" if target is not None else "The character"
+        raise WorkerError(
+            f"{name} has no animated speech.",
+            hint="Press Animate from Speech first.",
+            code="no_speech",
+        )
+    return spoken
+
+
+def line_of(task: Task, frames: int) -> keying.Line:
+    """The speech of a task within an Action, for motion of so many frames."""
+    speech = str(Path(bpy.path.abspath(task.speech)))
+    return keying.Line(speech, task.start_frame, task.start_frame + frames - 1)
+
+
+def key_motion(
+    target: bpy.types.Object,
+    motion: Motion,
+    line: keying.Line,
+    span: tuple[int, int] | None = None,
+) -> keying.Keyed:
+    """Key finished motion in the manner that the character's settings ask for."""
+    settings = properties.of(target).keys
+    manner = keying.Manner(
+        on_layer=settings.placement == "NLA",
+        bound=finish_properties.error_bound(settings),
+        closures=reduction.closures(motion.channels, motion.weights),
+        span=span,
+        fade=settings.fade,
+        holds=finish_properties.holds(settings),
+    )
+    name = f"{target.name} speech {Path(line.speech).stem}"
+    return keying.key_curves(rig.rig_of(target).curves(motion), line, name, manner)
+
+
+def store(keyed: keying.Keyed, earlier: list[Stored], *motions: Stored) -> None:
+    """Store motions with the Action that plays them; it may be another one than before."""
+    action = bpy.data.actions[keyed.actions[0]]
+    new = {one.speech for one in motions}
+    have = {one.speech for one in motion_store.motions_of(action)}
+    for motion in (*(one for one in earlier if one.speech not in new | have), *motions):
+        motion_store.keep(action, motion)
+    for motion in motions:
+        motion_store.note(action, motion.speech, keyed)
+
+
+def stored_action(target: bpy.types.Object) -> bpy.types.Action | None:
+    """The Action that holds a character's raw motion, if there is one."""
+    found = (keying.speech_action(block) for block in blocks_of(target))
+    return next((action for action in found if action and motion_store.has_any(action)), None)
+
+
+def blocks_of(target: bpy.types.Object) -> list[bpy.types.ID]:
+    """The data-blocks that speech animates on a character."""
+    actor = rig.rig_of(target)
+    owners = [control.at.owner for control in actor.controls]
+    return list(dict.fromkeys([*owners, *(turn.armature for turn in actor.turns)]))
+
+
+def finished_by(target: bpy.types.Object, fps: float) -> str:
+    """All settings that finished motion and its keys depend on, in one word."""
+    settings = properties.of(target)
+    keys = settings.keys
+    regions = (keys.lower_face, keys.upper_face, keys.head)
+    manner = (keys.placement, round(finish_properties.error_bound(keys), 6), regions, round(fps, 4))
+    return repr((finish_properties.as_params(settings.finish, fps), manner))
+
+
+def show(scene: bpy.types.Scene) -> None:
+    """Let the scene show its new keys."""
+    scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)
 
 
 def mark_of(target: bpy.types.Object) -> str:
@@ -57,3 +177,20 @@ def mark_of(target: bpy.types.Object) -> str:
     if not settings.mark or settings.mark in taken:
         settings.mark = uuid.uuid4().hex
     return settings.mark
+
+
+def _mixed(target: bpy.types.Object, task: Task, earlier: list[Stored], new: Stored) -> Stored:
+    """New raw motion, with the earlier one beside a range, and in regions that are held."""
+    keys = properties.of(target).keys
+    whole = task.span is None and keys.lower_face and keys.upper_face and keys.head
+    old = next((one for one in earlier if one.speech == new.speech), None)
+    if whole or old is None:
+        return new
+    span_s, fps = None, task.fps / task.speed
+    if task.span is not None:
+        begin = new.first + properties.of(target).finish.offset
+        span_s = ((task.span[0] - begin) / fps, (task.span[1] - begin) / fps)
+    raw = motion_store.merged(
+        old.raw, new.raw, finish_properties.holds(keys), span_s, keys.fade / fps
+    )
+    return replace(new, raw=raw)

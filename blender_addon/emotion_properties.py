@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 from bpy.props import (
     BoolProperty,
@@ -110,6 +112,15 @@ def _slider(number: int) -> object:
     )
 
 
+# Not lambdas in the annotation: until Blender 4.5 those know none of this module's names.
+def _text_of(emotion: Any) -> str:
+    return controls.changes_to_text(emotion.changes)
+
+
+def _fill(emotion: Any, text: str) -> None:
+    controls.fill_changes(emotion.changes, text)
+
+
 class IdiolectEmotion(bpy.types.PropertyGroup):
     """What a character feels while it speaks; independent of its style."""
 
@@ -127,8 +138,8 @@ class IdiolectEmotion(bpy.types.PropertyGroup):
     text: StringProperty(
         name="As Text",
         description="The list as one line, as scripts and presets write it",
-        get=lambda self: controls.changes_to_text(self.changes),
-        set=lambda self, text: controls.fill_changes(self.changes, text),
+        get=_text_of,
+        set=_fill,
         options={"SKIP_SAVE", "HIDDEN"},
     )
     # One annotation for each of controls.EMOTIONS.

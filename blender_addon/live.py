@@ -62,7 +62,7 @@ def changed(target: bpy.types.ID, level: int = ANIMATE) -> None:
     if not isinstance(target, bpy.types.Object) or target.is_evaluated:
         return
     settings = target.idiolect  # type: ignore[attr-defined]
-    if not settings.live or not settings.made_of:
+    if not settings.live or (level == ANIMATE and not settings.made_of):
         return
     uid = target.session_uid
     _, before = _wanted.get(uid, (None, level))
@@ -124,12 +124,11 @@ def _start(target: job.DataRef, level: int) -> _Run | None:
     """Begin the work, if there is any."""
     found = target.find()
     scene = _scene_of(found)
-    while level not in makers and level > ANIMATE:
-        level -= 1
-    steps = makers[level](scene, found) if scene and level in makers else None
-    if steps is None:
-        return None
-    return _Run(target, level, job.Job("Live", steps))
+    for each in range(level, FINISH + 1):
+        # Where there is nothing to animate anew there may still be something to finish.
+        if scene and each in makers and (steps := makers[each](scene, found)) is not None:
+            return _Run(target, each, job.Job("Live", steps))
+    return None
 
 
 def _look_after(run: _Run) -> None:

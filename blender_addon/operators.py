@@ -19,7 +19,7 @@ OPTIONS = (
 """What a script may ask of ``idiolect.animate`` in place of the character's settings."""
 
 
-def _named_or_chosen(context: bpy.types.Context, name: str) -> bpy.types.Object | None:
+def named_or_chosen(context: bpy.types.Context, name: str) -> bpy.types.Object | None:
     """The object that a script names, or else the panel's character.
 
     Raises:
@@ -166,7 +166,7 @@ class IDIOLECT_OT_add_speech_keys(job.JobOperator, bpy.types.Operator):
 
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """Have them made, then add them."""
-        target = _named_or_chosen(context, self.character)
+        target = named_or_chosen(context, self.character)
         return making.speech_keys(preferences.of(context).worker(), target)
 
 
@@ -216,7 +216,7 @@ class IDIOLECT_OT_animate(job.JobOperator, bpy.types.Operator):
 
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """From the panel's settings, or a script's, to keys."""
-        target = _named_or_chosen(context, self.character)
+        target = named_or_chosen(context, self.character)
         given = {
             name: getattr(self, name) for name in OPTIONS if self.properties.is_property_set(name)
         }

@@ -9,6 +9,7 @@ from . import (
     character,
     drawing,
     emotion_panel,
+    finish_panel,
     installs,
     job,
     live,
@@ -135,6 +136,7 @@ CLASSES = (
     *style_panel.CLASSES,
     *emotion_panel.CLASSES,
     IDIOLECT_PT_animate,
+    *finish_panel.CLASSES,
 )
 
 

@@ -12,8 +12,9 @@ from bpy.props import (
     StringProperty,
 )
 
-from . import emotion_properties, rig_properties, strips
+from . import emotion_properties, finish_properties, rig_properties, strips
 from .emotion_properties import IdiolectEmotion
+from .finish_properties import IdiolectFinish, IdiolectKeys
 from .style_properties import OVERRIDABLE, PATH_OPTIONS, IdiolectStyle, live_update
 
 SPEECH_SOURCES = (
@@ -104,6 +105,10 @@ class IdiolectCharacter(bpy.types.PropertyGroup):
     )
     emotion: PointerProperty(type=IdiolectEmotion, name="Emotion", override=OVERRIDABLE)
 
+    # What happens with it in the scene.
+    finish: PointerProperty(type=IdiolectFinish, name="Finish", override=OVERRIDABLE)
+    keys: PointerProperty(type=IdiolectKeys, name="Keys", override=OVERRIDABLE)
+
     live: BoolProperty(
         name="Live",
         description="Show changes of style and emotion at once, in the animation that is there",
@@ -151,6 +156,7 @@ CLASSES = (
     *rig_properties.CLASSES,
     IdiolectStyle,
     *emotion_properties.CLASSES,
+    *finish_properties.CLASSES,
     IdiolectCharacter,
     IdiolectScene,
 )

@@ -4,15 +4,19 @@ Until Blender 4.3 an Action holds F-curves itself; from 4.4 it holds slots, and 
 strip holds a channelbag of F-curves for each slot (``action.fcurves`` is gone in 5.0): ``actions``.
 
 Everything goes through ``foreach_set`` (``curves``): hundreds of times faster than
-``keyframe_insert``. ``writing`` puts motion into Actions of our own, ``nla`` lays those above or
-below the artist's, ``reading`` samples any Action.
+``keyframe_insert``. ``writing`` puts motion into Actions of our own, beside keys that stay
+(``splicing``); ``nla`` lays those above or below the artist's; ``corrections`` and ``baking`` are
+for what he does next; ``reading`` samples any Action.
 """
 
 from __future__ import annotations
 
 from .actions import HAS_SLOTS
+from .baking import bake
+from .corrections import add as add_corrections
+from .corrections import of as corrections_of
 from .curves import Curve, Place, value_path
-from .nla import MARK
+from .nla import CORRECTIONS, MARK, speech_action
 from .reading import (
     animated_elsewhere,
     curve_of,
@@ -24,6 +28,7 @@ from .reading import (
 from .writing import Keyed, Line, Manner, key_curves, lines_of
 
 __all__ = [
+    "CORRECTIONS",
     "HAS_SLOTS",
     "MARK",
     "Curve",
@@ -31,7 +36,10 @@ __all__ = [
     "Line",
     "Manner",
     "Place",
+    "add_corrections",
     "animated_elsewhere",
+    "bake",
+    "corrections_of",
     "curve_of",
     "key_curves",
     "lines_of",
@@ -39,5 +47,6 @@ __all__ = [
     "sample_action",
     "sample_places",
     "shape_key_names",
+    "speech_action",
     "value_path",
 ]

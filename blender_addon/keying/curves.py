@@ -13,6 +13,8 @@ import bpy
 import numpy as np
 import numpy.typing as npt
 
+from ..reduction import Reduced
+
 MARK = "idiolect"
 """Custom property of an Action that this add-on made: the lines it holds, and a digest."""
 
@@ -125,6 +127,24 @@ def bezier(co: Floats, slope_in: Floats, slope_out: Floats) -> Keys:
     joints = np.full(len(co), _code("interpolation", "BEZIER"), np.int32)
     joints[-1] = LINEAR  # to a later line's first key
     return Keys(co, left.astype(np.float32), right.astype(np.float32), joints, free, free)
+
+
+def from_reduced(every: Mapping[Place, Keys], reduced: Reduced) -> dict[Place, Keys]:
+    """Fewer keys: those that a reduction has chosen.
+
+    Args:
+        every: curves with a key at each frame, in the order of the reduction's rows.
+        reduced: which of them stay. Channels that never move have only two, and keep them.
+    """
+    keys = {}
+    for row, (place, dense) in enumerate(every.items()):
+        (at,) = np.nonzero(reduced.is_key[row])
+        if len(dense) <= 2:
+            keys[place] = dense
+        else:
+            slopes = reduced.slope_in[row, at], reduced.slope_out[row, at]
+            keys[place] = bezier(dense.co[at], *slopes)
+    return keys
 
 
 def read(curve: bpy.types.FCurve) -> Keys:

@@ -21,16 +21,31 @@ TRACK = "Idiolect"
 """Name that our NLA tracks are given."""
 
 
+def owners(animation: bpy.types.AnimData | None) -> list[bpy.types.ID]:
+    """All that uses an Action: the animation data itself, then NLA strips, the uppermost first."""
+    if animation is None:
+        return []
+    found = [animation, *(strip for _, strip in _strips(animation))]
+    return [owner for owner in found if owner.action is not None]
+
+
 def speech_owner(animation: bpy.types.AnimData | None) -> bpy.types.ID | None:
     """What uses our speech Action: the animation data itself, or an NLA strip; None without one."""
-    if animation is None:
-        return None
-    for owner in (animation, *(strip for _, strip in _strips(animation))):
-        if owner.action is None or MARK not in owner.action:
-            continue
-        if not actions.HAS_SLOTS or owner.action_slot is not None:
+    for owner in owners(animation):
+        if MARK in owner.action and (not actions.HAS_SLOTS or owner.action_slot is not None):
             return owner
     return None
+
+
+def speech_action(block: bpy.types.ID) -> bpy.types.Action | None:
+    """Our speech Action on a data-block, wherever it lies."""
+    owner = speech_owner(block.animation_data)
+    return owner.action if owner is not None else None
+
+
+def is_corrected(animation: bpy.types.AnimData) -> bool:
+    """Whether corrections by hand lie on a layer, so that speech must stay below."""
+    return any(CORRECTIONS in owner.action for owner in owners(animation))
 
 
 def leave_tweak_mode(animation: bpy.types.AnimData) -> None:

@@ -6,7 +6,7 @@ import bpy
 import numpy as np
 import numpy.typing as npt
 
-from . import actions
+from . import actions, nla
 from .curves import MARK, Floats, Place, value_path
 
 
@@ -72,14 +72,9 @@ def places_of(action: bpy.types.Action) -> set[Place]:
 
 def animated_elsewhere(datablock: bpy.types.ID, data_path: str) -> bool:
     """Whether an Action that is not ours moves a property, by itself or in the NLA."""
-    animation = datablock.animation_data
-    if animation is None:
-        return False
-    strips = [strip for track in animation.nla_tracks for strip in track.strips]
-    used = [animation.action, *(strip.action for strip in strips)]
     return any(
         path == data_path
-        for action in used
-        if action is not None and MARK not in action
-        for path, _ in places_of(action)
+        for owner in nla.owners(datablock.animation_data)
+        if MARK not in owner.action and nla.CORRECTIONS not in owner.action
+        for path, _ in places_of(owner.action)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import bpy
 import numpy as np
@@ -46,7 +46,7 @@ class Manner:
         closures: (T,) frames at which lips must be exact.
         span: the frames that may change; None: those of the line.
         fade: over how many frames within ``span`` old and new motion are cross-faded.
-        held: channels whose curves are left as they are.
+        holds: whether the curves of a channel are left as they are.
     """
 
     on_layer: bool = False
@@ -54,7 +54,7 @@ class Manner:
     closures: npt.NDArray[np.bool_] | None = None
     span: tuple[int, int] | None = None
     fade: int = 0
-    held: frozenset[str] = frozenset()
+    holds: Callable[[str], bool] = field(default=lambda _channel: False)
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _draft(
     owner = nla.speech_owner(block.animation_data)
     there = {(c.data_path, c.array_index): c for c in actions.active_curves(owner)} if owner else {}
     spared = {place for place, curve in there.items() if curve.lock}
-    spared |= {curve.place for curve in moved if curve.channel in manner.held}
+    spared |= {curve.place for curve in moved if manner.holds(curve.channel)}
     moved = [curve for curve in moved if curve.place not in spared]
     lines = lines_of(owner.action) if owner else []
     leaving = [other for other in lines if other.gives_way_to(line)]
@@ -229,15 +229,7 @@ def _keys_of(
     if closures is not None:
         exact[[curve.channel in reduction.CLOSING for curve in moved]] = closures
     reduced = reduction.reduce(rows, manner.bound, exact)
-    keys = {}
-    for row, (place, still) in enumerate(every.items()):
-        (at,) = np.nonzero(reduced.is_key[row])
-        if len(still) <= 2:
-            keys[place] = still
-            continue
-        co = np.stack([first + at, rows[row, at]], axis=1).astype(np.float32)
-        keys[place] = curves.bezier(co, reduced.slope_in[row, at], reduced.slope_out[row, at])
-    return keys, dense, reduced.error
+    return curves.from_reduced(every, reduced), dense, reduced.error
 
 
 def _fill(action: bpy.types.Action, slot: bpy.types.ID | None, draft: _Draft) -> None:
@@ -285,7 +277,7 @@ def _place(animation: bpy.types.AnimData, action: bpy.types.Action, on_layer: bo
     """Put our Action where it is wanted. Returns the name of the artist's, if that moved down."""
     owner = nla.speech_owner(animation)
     active = animation.action
-    if on_layer or (active is not None and nla.CORRECTIONS in active):
+    if on_layer or nla.is_corrected(animation):
         if owner is None or owner == animation:
             if owner is not None:
                 animation.action = None

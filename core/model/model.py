@@ -204,7 +204,7 @@ class IdiolectModel(nn.Module):
             phones: (B, T) phone of each frame where known, −1 elsewhere; None to go by what is
                 heard.
             past: For a decoder that looks back, in the motion's unit; None begins at rest.
-            span: Of the T frames, those that are wanted; the others are context.
+            span: Of the T frames, those to decode: the others are context of the speech encoder.
 
         Returns:
             Motion (B, T, C), or the frames of `span`. ARKit weights are not clamped here: the loss
@@ -214,8 +214,6 @@ class IdiolectModel(nn.Module):
         mask = self.frame_mask(batch, frames, motion_lengths, lengths.device)
         condition = self.condition(batch, style, emotion)
         heard = self.hear(tracks, lengths, condition, mask, phones)
-        if not self.decoder.looks_back:
-            return self.decode(heard.features, condition, mask)[:, span]
         if condition.shape[1] > 1:
             condition = condition[:, span]
         return self.decode(heard.features[:, span], condition, mask[:, span], past)

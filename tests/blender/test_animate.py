@@ -22,7 +22,7 @@ from scenes import (
     speaking_mesh,
 )
 
-from blender_addon import animation, applying, character, job, preferences, reference
+from blender_addon import animation, applying, character, job, keying, preferences, reference
 from blender_addon.strips import handles
 from blender_addon.worker.motion_file import Motion, read_motion, write_motion
 from blender_addon.worker.protocol import WorkerError
@@ -41,8 +41,8 @@ def strips(scene: bpy.types.Scene) -> list:
 def weights_of(hero: bpy.types.Object) -> tuple[np.ndarray, np.ndarray]:
     """Frames, and values of all 52 keys at them."""
     action = hero.data.shape_keys.animation_data.action
-    found = curves(action)
-    frames = points(found["jawOpen"])[:, 0]
+    found, line = curves(action), keying.lines_of(action)[-1]
+    frames = np.arange(line.first, line.last + 1)
     values = [[found[key].evaluate(frame) for key in character.ARKIT_KEYS] for frame in frames]
     return frames, np.array(values)
 
@@ -92,6 +92,7 @@ def test_any_frame_rate_without_changing_it(speech_file: Path, fps: int, base: f
 
 def test_the_same_keys_as_the_command_line(speech_file: Path, tmp_path: Path) -> None:
     hero = speaking_mesh()
+    hero.idiolect.keys.sparse = False
     bpy.context.scene.render.fps, bpy.context.scene.render.fps_base = 30, 1.001
     press(speech=str(speech_file))
     _, ours = weights_of(hero)
@@ -218,6 +219,7 @@ def test_a_reference_action_a_mesh_and_a_file_mean_the_same(
     speech_file: Path, tmp_path: Path
 ) -> None:
     hero, actor, scene = speaking_mesh(), speaking_mesh("Actor"), bpy.context.scene
+    actor.idiolect.keys.sparse = False
     motion = Motion(lively(), character.ARKIT_KEYS, 24.0)
     task = animation.plan(scene, actor, str(speech_file), 7, reference.Reference())
     applying.apply(task, motion)
@@ -241,6 +243,7 @@ def test_a_reference_action_a_mesh_and_a_file_mean_the_same(
 
 def test_a_mesh_played_by_nla_strips_is_sampled_frame_by_frame(speech_file: Path) -> None:
     actor, scene = speaking_mesh("Actor"), bpy.context.scene
+    actor.idiolect.keys.sparse = False
     motion = Motion(lively(3.0), character.ARKIT_KEYS, 24.0)
     task = animation.plan(scene, actor, str(speech_file), 1, reference.Reference())
     applying.apply(task, motion)

@@ -176,16 +176,16 @@ def test_sampling_reads_back_what_was_keyed() -> None:
 
 def test_keying_is_fast() -> None:
     hero, weights = speaking_mesh(), motion(1800)
-    started = time.perf_counter()
+    started = time.process_time()
     key(hero, weights)
-    ours = time.perf_counter() - started
+    ours = time.process_time() - started
     blocks = [hero.data.shape_keys.key_blocks[name] for name in ARKIT_KEYS[:4]]
-    started = time.perf_counter()
+    started = time.process_time()
     for frame in range(60):
         for column, block in enumerate(blocks):
             block.value = weights[frame, column]
             block.keyframe_insert("value", frame=3000 + frame)
-    one_by_one = (time.perf_counter() - started) * (1800 * 52) / (60 * 4)
+    one_by_one = (time.process_time() - started) * (1800 * 52) / (60 * 4)
     print(f"keying 1800 x 52: {ours:.3f} s; keyframe_insert: {one_by_one:.1f} s")
     assert ours < 0.6, "far from the 0.15 s of an idle machine"
     assert one_by_one / ours > 30

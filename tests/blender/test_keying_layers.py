@@ -54,9 +54,9 @@ def active(target: bpy.types.Object) -> bpy.types.Action:
 @pytest.mark.parametrize("bound", [0.002, 0.005, 0.02])
 def test_sparse_keys_stay_within_the_bound_at_every_frame(bound: float, first: int) -> None:
     hero, weights = speaking_mesh(), speech(1800)
-    started = time.perf_counter()
+    started = time.process_time()
     keyed = key(hero, weights, first, bound=bound)
-    took = time.perf_counter() - started
+    took = time.process_time() - started
     frames = np.arange(first, first + 1800)
     values = shown(active(hero), frames)
     off = np.abs(np.stack([values[name] for name in ARKIT_KEYS], 1) - weights)
@@ -175,12 +175,11 @@ def test_locked_curves_and_held_channels_stay() -> None:
     key(hero, old, bound=0.005)
     before = {name: points(curve) for name, curve in curves(active(hero)).items()}
     curves(active(hero))["jawOpen"].lock = True
-    held = frozenset(name for name in ARKIT_KEYS if name.startswith("brow"))
-    key(hero, new, bound=0.005, held=held)
+    key(hero, new, bound=0.005, holds=lambda channel: channel.startswith("brow"))
     after = {name: points(curve) for name, curve in curves(active(hero)).items()}
     for name in (*ARKIT_KEYS[:30], *ARKIT_KEYS[40:]):
         same = np.array_equal(before[name], after[name])
-        assert same == (name == "jawOpen" or name in held), name
+        assert same == (name == "jawOpen" or name.startswith("brow")), name
 
 
 def test_what_an_artist_has_set_on_curves_stays() -> None:

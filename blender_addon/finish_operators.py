@@ -1,0 +1,179 @@
+"""Finish again, animate a range anew, and what layers are for: corrections and a clean Action."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.props import BoolProperty, IntProperty, StringProperty
+
+from . import animation, applying, job, keying, planning, preferences, properties, refinishing
+from .operators import named_or_chosen
+from .worker.protocol import WorkerError
+
+
+class IDIOLECT_OT_finish(job.JobOperator, bpy.types.Operator):
+    """Finish Again."""
+
+    bl_idname = "idiolect.finish"
+    bl_label = "Finish Again"
+    bl_description = (
+        "Finish the stored motion by the settings as they are now, without the model. With Live on"
+        " this happens by itself"
+    )
+    bl_options = {"UNDO"}
+    job_title = "Finishing"
+
+    character: StringProperty(name="Character", description="Empty: the panel's character")
+
+    @classmethod
+    def disabled_reason(cls, context: bpy.types.Context) -> str:
+        """Why the button cannot be pressed now."""
+        return job.busy_reason() or preferences.not_ready_reason(context)
+
+    def steps(self, context: bpy.types.Context) -> job.Steps:
+        """From the settings to keys."""
+        target = named_or_chosen(context, self.character)
+        return refinishing.steps(context.scene, target, preferences.of(context))
+
+
+class IDIOLECT_OT_animate_range(job.JobOperator, bpy.types.Operator):
+    """Re-animate Range."""
+
+    bl_idname = "idiolect.animate_range"
+    bl_label = "Re-animate Range"
+    bl_description = (
+        "Animate the frames of the preview range anew, by the settings as they are now. Outside it"
+        " nothing changes; within, old and new are cross-faded at both ends"
+    )
+    bl_options = {"UNDO"}
+    job_title = "Animating the range"
+
+    character: StringProperty(name="Character", description="Empty: the panel's character")
+    first: IntProperty(name="First", description="First frame that may change")
+    last: IntProperty(name="Last", description="Last frame that may change")
+
+    @classmethod
+    def disabled_reason(cls, context: bpy.types.Context) -> str:
+        """Why the button cannot be pressed now."""
+        return job.busy_reason() or preferences.not_ready_reason(context)
+
+    def steps(self, context: bpy.types.Context) -> job.Steps:
+        """From the settings to keys, within the range."""
+        target, scene = named_or_chosen(context, self.character), context.scene
+        task = planning.of_character(scene, target)
+        given = self.properties.is_property_set
+        if given("first") and given("last"):
+            span = (self.first, self.last)
+        elif scene.use_preview_range:
+            span = (scene.frame_preview_start, scene.frame_preview_end)
+        else:
+            raise WorkerError(
+                "No range is chosen.",
+                hint="Drag out a preview range in the timeline (press P), then press again.",
+                code="bad_range",
+            )
+        return animation.steps(applying.within(task, span), preferences.of(context))
+
+
+class IDIOLECT_OT_add_corrections(bpy.types.Operator):
+    """Add Correction Layer."""
+
+    bl_idname = "idiolect.add_corrections"
+    bl_label = "Add Correction Layer"
+    bl_description = (
+        "Lay an empty Action on top of the speech. What you key from now on is added to what lies"
+        " below, and stays when the speech is animated again or finished otherwise"
+    )
+    bl_options = {"REGISTER", "UNDO"}
+
+    character: StringProperty(name="Character", description="Empty: the panel's character")
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Say why it cannot be pressed."""
+        reason = cls.disabled_reason(context)
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
+
+    @classmethod
+    def disabled_reason(cls, context: bpy.types.Context) -> str:
+        """Why the button cannot be pressed now."""
+        return job.busy_reason()
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Add it to all that speech moves."""
+        try:
+            target = named_or_chosen(context, self.character)
+            blocks = applying.spoken_blocks(target)
+        except WorkerError as error:
+            self.report({"ERROR"}, "\n".join(filter(None, (error.message, error.hint))))
+            return {"CANCELLED"}
+        without = [block for block in blocks if keying.corrections_of(block) is None]
+        if not without:
+            self.report({"INFO"}, f"“{target.name}” has a correction layer, which is active")
+            return {"CANCELLED"}
+        for block in without:
+            title = target.name if len(blocks) == 1 else f"{target.name} – {block.name}"
+            keying.add_corrections(block, f"{title} corrections")
+        applying.show(context.scene)
+        return {"FINISHED"}
+
+
+class IDIOLECT_OT_bake(bpy.types.Operator):
+    """Bake to Action."""
+
+    bl_idname = "idiolect.bake"
+    bl_label = "Bake to Action"
+    bl_description = (
+        "Put speech, corrections and NLA tracks together in one clean Action, and mute the tracks."
+        " The Actions that were there stay in the file"
+    )
+    bl_options = {"REGISTER", "UNDO"}
+
+    character: StringProperty(name="Character", description="Empty: the panel's character")
+    sparse: BoolProperty(
+        name="Sparse Keys",
+        description="Few keys, within the bound of the panel, instead of one at each frame",
+        default=True,
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Say why it cannot be pressed."""
+        reason = job.busy_reason()
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Sample what is seen, and key it."""
+        try:
+            target = named_or_chosen(context, self.character)
+            blocks = applying.spoken_blocks(target)
+        except WorkerError as error:
+            self.report({"ERROR"}, "\n".join(filter(None, (error.message, error.hint))))
+            return {"CANCELLED"}
+        bound = properties.of(target).keys.bound if self.sparse else 0.0
+        first, last = keying.bake(context.scene, blocks, f"{target.name} baked", bound)
+        self.report({"INFO"}, f"{target.name}: baked, frames {first}–{last}")
+        return {"FINISHED"}
+
+
+CLASSES = (
+    IDIOLECT_OT_finish,
+    IDIOLECT_OT_animate_range,
+    IDIOLECT_OT_add_corrections,
+    IDIOLECT_OT_bake,
+)
+
+
+def register() -> None:
+    """Add the operators."""
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+
+
+def unregister() -> None:
+    """Take them away."""
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

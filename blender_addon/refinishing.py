@@ -1,0 +1,125 @@
+"""Finish again: other settings, same motion. The .blend has all it takes: no model, no sound file.
+
+``again`` is what ``live`` asks while a slider is dragged; the button and scripts use ``steps``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from . import (
+    animation,
+    applying,
+    finish_properties,
+    job,
+    keying,
+    motion_store,
+    preferences,
+    properties,
+    rig,
+)
+from .motion_store import Stored
+from .worker.client import get_client
+from .worker.motion_file import read_motion
+from .worker.protocol import WorkerError
+
+_folder: tempfile.TemporaryDirectory[str] | None = None
+"""Raw motion as files, for the worker: written once, however often a slider moves."""
+
+
+def why_not(target: bpy.types.Object | None) -> str:
+    """Why a character cannot be finished again; empty if it can."""
+    if target is None:
+        return "Choose a character"
+    if reason := rig.why_not(target):
+        return reason
+    if applying.stored_action(target) is None:
+        return f"“{target.name}” has no stored motion: press Animate from Speech first"
+    return ""
+
+
+def again(scene: bpy.types.Scene, target: bpy.types.Object) -> job.Steps | None:
+    """For ``live``: the steps to what the settings ask for now, if that is something new."""
+    if why_not(target):
+        return None
+    action = applying.stored_action(target)
+    wanted = [
+        one.finished != applying.finished_by(target, _fps(scene, one))
+        for one in motion_store.motions_of(action)
+    ]
+    return steps(scene, target, preferences.of(bpy.context)) if any(wanted) else None
+
+
+def steps(
+    scene: bpy.types.Scene, target: bpy.types.Object | None, settings: preferences.Settings
+) -> job.Steps:
+    """Finish all that a character says. The scene changes in the last step only.
+
+    Raises:
+        WorkerError: if there is nothing to finish.
+    """
+    reason = why_not(target)
+    if reason or target is None:
+        raise WorkerError(f"{reason}.", hint="Nothing was changed.", code="no_raw")
+    started = time.monotonic()
+    who, where = job.DataRef.to(target), job.DataRef.to(scene, "scenes")
+    motions = motion_store.motions_of(applying.stored_action(target))
+    # As the settings are now: they may change while the worker is at it.
+    finished = [applying.finished_by(target, _fps(scene, one)) for one in motions]
+    client, results = get_client(settings.worker()), []
+    with tempfile.TemporaryDirectory(prefix="idiolect-") as folder:
+        for number, motion in enumerate(motions):
+            output = Path(folder) / f"{number}.npz"
+            yield client.request("finish", _request(scene, target, motion, output))
+            target, scene = who.find(), where.find()
+            results.append(read_motion(output))
+    if reason := rig.why_not(target):
+        raise WorkerError(f"{reason}.", hint="Nothing was changed.", code="bad_character")
+    kept: list[str] = []
+    for motion, result, word in zip(motions, results, finished, strict=True):
+        last = motion.first + len(result.weights) - 1
+        line = keying.Line(motion.speech, motion.first, last)
+        keyed = applying.key_motion(target, result, line)
+        applying.store(keyed, motions, motion_store.with_finish(motion, word))
+        kept += keyed.kept
+    applying.show(scene)
+    seconds = time.monotonic() - started
+    return job.Outcome(
+        f"{target.name}: finished again ({seconds:.2f} s)",
+        tuple(f"Kept: the Action “{name}”, which was here before." for name in kept),
+    )
+
+
+def _request(
+    scene: bpy.types.Scene, target: bpy.types.Object, motion: Stored, output: Path
+) -> dict[str, Any]:
+    fps = _fps(scene, motion)
+    return {
+        "raw": str(_file_of(motion)),
+        "fps": fps,
+        "finishing": finish_properties.as_params(properties.of(target).finish, fps),
+        "output": str(output),
+    }
+
+
+def _fps(scene: bpy.types.Scene, motion: Stored) -> float:
+    """Frames of the scene in a second of the speech."""
+    return animation.frame_rate(scene) / motion.speed
+
+
+def _file_of(motion: Stored) -> Path:
+    """Its raw motion, as a file for the worker."""
+    global _folder
+    if _folder is None or not Path(_folder.name).is_dir():
+        _folder = tempfile.TemporaryDirectory(prefix="idiolect-raw-")
+    name = hashlib.sha1(motion.raw, usedforsecurity=False).hexdigest()
+    path = Path(_folder.name) / f"{name}.npz"
+    if not path.exists():
+        path.write_bytes(motion.raw)
+    return path
