@@ -63,10 +63,17 @@ class SpeechBackbone(nn.Module, ABC):
     feature_dim: int
     phone_logits_available: bool
     context_frames: int | None
+    hears_batches: bool = False
+    """Whether clips of different lengths can be heard together without changing each other."""
 
     @abstractmethod
-    def forward(self, samples: Tensor) -> SpeechFeatures:
-        """Level-normalised samples (B, S) float32 at 16 kHz to S // 320 frames of features."""
+    def forward(self, samples: Tensor, lengths: Tensor | None = None) -> SpeechFeatures:
+        """Level-normalised samples (B, S) float32 at 16 kHz to S // 320 frames of features.
+
+        Args:
+            samples: Clips, padded with zeros at the end.
+            lengths: (B,) frames of each clip, where `hears_batches`; None when all fill S.
+        """
 
 
 def mel_filterbank(
@@ -203,6 +210,7 @@ class CompactBackbone(SpeechBackbone):
     """
 
     phone_logits_available = True
+    hears_batches = True
 
     def __init__(self, config: CompactBackboneConfig | None = None) -> None:
         super().__init__()
@@ -231,21 +239,39 @@ class CompactBackbone(SpeechBackbone):
             (4 * LogMel.HOP + LogMel.N_FFT // 2) / 320
         )
 
-    def hidden_of(self, log_mel: Tensor) -> Tensor:
-        """Scaled log-mel (B, 2 N, M) to (B, N, D); apart so that training can alter the input."""
-        frames = functional.gelu(self.stem(log_mel.transpose(1, 2)))
+    def hidden_of(self, log_mel: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Scaled log-mel (B, 2 N, M) to (B, N, D); apart so that training can alter the input.
+
+        What lies beyond a clip's `lengths` (B,) is zeroed before each convolution: so a padded
+        clip is heard as it is alone, when the convolutions pad it.
+        """
+        twice = None if lengths is None else 2 * lengths
+        frames = functional.gelu(self.stem(_ended(log_mel, twice).transpose(1, 2)))
+        frames = _ended(frames.transpose(1, 2), twice).transpose(1, 2)
         frames = functional.gelu(self.halve_rate(frames)).transpose(1, 2)  # (B, N, D)
         for block in self.blocks:
-            frames = block(frames)
+            frames = block(_ended(frames, lengths))
         return self.norm(frames)
 
-    def forward(self, samples: Tensor) -> SpeechFeatures:
+    def forward(self, samples: Tensor, lengths: Tensor | None = None) -> SpeechFeatures:
         """Level-normalised samples (B, S) at 16 kHz to S // 320 frames of features and phones."""
         if samples.shape[-1] < SAMPLES_PER_FRAME:
             hidden = samples.new_zeros(samples.shape[0], 0, self.feature_dim)
         else:
-            hidden = self.hidden_of(self.log_mel(samples))
+            hidden = self.hidden_of(self.log_mel(samples), lengths)
         return SpeechFeatures(hidden, self.phone_head(hidden))
+
+
+def _ended(frames: Tensor, lengths: Tensor | None) -> Tensor:
+    """Frames (B, N, D) with zeros from each clip's length (B,) on."""
+    if lengths is None:
+        return frames
+    return frames.masked_fill(_beyond(frames, lengths)[..., None], 0.0)
+
+
+def _beyond(frames: Tensor, lengths: Tensor) -> Tensor:
+    """Mask (B, N) of the frames (B, N, …) from each clip's length (B,) on."""
+    return torch.arange(frames.shape[1], device=frames.device)[None] >= lengths[:, None]
 
 
 class Wav2Vec2Backbone(SpeechBackbone):
@@ -277,8 +303,9 @@ class Wav2Vec2Backbone(SpeechBackbone):
         for parameter in self.network.feature_extractor.parameters():
             parameter.requires_grad_(False)
 
-    def forward(self, samples: Tensor) -> SpeechFeatures:
+    def forward(self, samples: Tensor, lengths: Tensor | None = None) -> SpeechFeatures:
         """Level-normalised samples (B, S) at 16 kHz to S // 320 frames of features."""
+        del lengths  # it hears clips of one length only
         frames = samples.shape[-1] // SAMPLES_PER_FRAME
         if frames == 0:
             return SpeechFeatures(samples.new_zeros(samples.shape[0], 0, self.feature_dim), None)
@@ -346,7 +373,7 @@ def _load_wav2vec2(source: str | Path) -> Any:
         ) from error
 
 
-def prosody(samples: Tensor) -> Tensor:
+def prosody(samples: Tensor, lengths: Tensor | None = None) -> Tensor:
     """How loud, how stressed, how voiced and how high the voice is: what phones leave out.
 
     - loudness: 10 log10 of the mean power over 40 ms, in units of 20 dB: 0 is the level of active
@@ -359,6 +386,7 @@ def prosody(samples: Tensor) -> Tensor:
 
     Args:
         samples: (B, S) level-normalised, 16 kHz.
+        lengths: (B,) frames of each clip, where they are padded; None when all fill S.
 
     Returns:
         (B, S // 320, 4), channels as in PROSODY_CHANNELS. Frame n depends on at most
@@ -378,6 +406,8 @@ def prosody(samples: Tensor) -> Tensor:
     power = windows.square().mean(-1)
     loudness = (torch.log10(power / 0.1**2 + 1e-6) / 2).clamp(-3, 1)
     # Beyond the ends there is silence, as everywhere else in this module.
+    if lengths is not None:
+        loudness = loudness.masked_fill(_beyond(loudness, lengths), -3.0)
     around = functional.pad(loudness, (25, 25), value=-3.0).unfold(-1, 51, 1).mean(-1)
 
     taper = torch.hann_window(width, periodic=False, dtype=samples.dtype, device=samples.device)
