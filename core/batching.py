@@ -96,7 +96,7 @@ def perform_many(
         except Exception as error:  # one line of many: the others go on
             yield index, error
             continue
-        if ready.samples is None or not animator.engine.backbone.hears_batches:
+        if ready.samples is None or not _can_join(animator):
             yield index, _alone(animator, ready.line, stop)
         else:
             waiting.append(ready)
@@ -121,6 +121,12 @@ def _ahead(
                 yield coming.popleft()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _can_join(animator: Animator) -> bool:
+    """Whether lines of different lengths can go through this model together."""
+    engine = animator.engine
+    return engine.backbone.hears_batches and not engine.model.decoder.looks_back
 
 
 def _read(item: tuple[int, Line]) -> _Ready:

@@ -76,13 +76,19 @@ class Decoder:
         self._step = max(1, round((window_s or _WINDOW_S) * self._fps))
         align = engine.model.speech_encoder.align
         self._repeat, self._stride, self._align_reach = align.repeat, align.stride, align.reach
-        reach = engine.model.context
-        self._margin = round(_UNBOUNDED_MARGIN_S * self._fps) if reach is None else reach
+        self._margin = round(self.margin_s(engine) * self._fps)
         self._fade = 0 if engine.model.reach is not None else _FADE_FRAMES
         self._looks_back = engine.model.decoder.looks_back
         if self._looks_back:  # windows as long as those it learnt from (Mimic)
             settings = engine.model.config.autoregressive
             self._step, self._fade = settings.window - settings.overlap, settings.overlap
+
+    @staticmethod
+    def margin_s(engine: Engine) -> float:
+        """Seconds on each side that a window is given beside those it is for."""
+        context = engine.model.context
+        fps = engine.model.config.motion.fps
+        return _UNBOUNDED_MARGIN_S if context is None else context / fps
 
     def frames(self, stop: Callable[[], bool]) -> Iterator[np.ndarray]:
         """Decode.

@@ -11,22 +11,22 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from core.alignment_files import save_alignment
-from core.animator import Animator, Progress, Style, Warn, check_fps, nobody
+from core.animator import Animator, Progress, Style, Warn, nobody
+from core.batching import Line, perform_many
 from core.conditioning import EmotionTrack
 from core.errors import Cancelled, IdiolectError, read_failed
 from core.finishing import finish_raw
-from core.listening import SpeechSource
 from core.motion import MotionClip
 from core.motion_files import load_motion, save_motion
-from core.raw_motion import load_raw, save_raw
+from core.orders import Order, answer_of
+from core.raw_motion import load_raw
 from core.references import cut
 from core.request_values import (
     Values,
@@ -37,11 +37,13 @@ from core.request_values import (
     optional_number,
     path_of,
     track_of,
-    words_of,
 )
 from core.style_file import load_style, save_style
+from core.transcript import Said
 
 _KEPT_STYLES = 64
+_UNWRITTEN = 32
+"""Lines whose motion may wait to be written."""
 
 
 class Speaker:
@@ -62,61 +64,83 @@ class Speaker:
         where that is asked for.
         """
         started = time.monotonic()
-        output, speech = path_of(values, "output"), path_of(values, "speech")
-        raw_output = path_of(values, "raw") if values.get("raw") is not None else None
-        fps = number_of(values, "fps", above=0.0)
-        start_s = number_of(values, "start_s", default=0.0)
-        source = SpeechSource(speech, start_s, optional_number(values, "duration_s", above=0.0))
-        finishing = finishing_of(values)
-        warnings: list[str] = []
-        known, kept = words_of(values, speech)
-        said = self.animator.find_words(
-            source, known, progress=report, cancelled=stop, warn=warnings.append
-        )
-        if said is not None and kept is not None:
-            save_alignment(said.alignment, kept)
+        answer = self._animate(Order.of(values), values, report, stop)
+        return {**answer, "seconds": _since(started)}
+
+    def _animate(
+        self, order: Order, values: Values, report: Progress, stop: Callable[[], bool]
+    ) -> dict[str, Any]:
+        line = self._line(order, values)
+        said = self._words(order, report, stop)
         raw = self.animator.perform(
-            source,
-            style=self.style(values.get("style"), warnings.append),
-            emotion=self.emotion(values.get("emotion"), warnings.append),
+            line.source,
+            style=line.style,
+            emotion=line.emotion,
             words=said,
             progress=report,
             cancelled=stop,
-            warn=warnings.append,
+            warn=line.warn,
         )
-        if raw_output is not None:
-            # What is finished now must be what is finished from the file later.
-            raw = raw.rounded()
-            save_raw(raw, raw_output)
-        clip = finish_raw(raw, finishing, fps)
-        for path in (output, *(Path(copy) for copy in values.get("copies") or ())):
-            save_motion(clip, path)
-        answer = _answer(clip, output, started)
-        if raw_output is not None:
-            answer["raw"] = str(raw_output)
-        if said is not None:
-            answer["heard"] = said.text
-        return {**answer, "warnings": list(dict.fromkeys(warnings))}
+        return order.deliver(raw, said)
 
     def animate_many(
         self, requests: Sequence[Values], report: Progress, stop: Callable[[], bool]
     ) -> list[dict[str, Any] | Exception]:
         """What `animate` answers to each request, or the exception that it ended with.
 
+        Lines of like length go together (see `core.batching`), but for those whose words are to be
+        found; their sound is read, and their motion finished and written, by threads meanwhile.
+
         Raises:
             Cancelled: `stop` said so.
         """
-        outcomes: list[dict[str, Any] | Exception] = []
-        for values in requests:
+        outcomes: dict[int, dict[str, Any] | Exception] = {}
+        started = time.monotonic()
+
+        def note(index: int, outcome: dict[str, Any] | Exception) -> None:
+            if isinstance(outcome, dict):  # a line's own time cannot be told from the others'
+                outcome = {**outcome, "seconds": round(_since(started) / (len(outcomes) + 1), 4)}
+            outcomes[index] = outcome
             report("Animating", len(outcomes), len(requests))
+
+        report("Animating", 0, len(requests))
+        together: dict[int, tuple[Order, Line]] = {}
+        for index, values in enumerate(requests):
             try:
-                outcomes.append(self.animate(values, nobody, stop))
+                order = Order.of(values)
+                if order.known.anything:
+                    note(index, self._animate(order, values, nobody, stop))
+                else:
+                    together[index] = order, self._line(order, values)
             except Cancelled:
                 raise
             except Exception as error:  # one line of many: the others go on
-                outcomes.append(error)
-        report("Animating", len(outcomes), len(requests))
-        return outcomes
+                note(index, error)
+        places = list(together)
+        lines = [line for _, line in together.values()]
+        with ThreadPoolExecutor(1, "idiolect-write") as pool:
+            written: deque[tuple[int, Future[dict[str, Any]]]] = deque()
+            for place, raw in perform_many(self.animator, lines, stop):
+                index = places[place]
+                if isinstance(raw, Exception):
+                    note(index, raw)
+                else:
+                    written.append((index, pool.submit(together[index][0].deliver, raw)))
+                while written and (written[0][1].done() or len(written) > _UNWRITTEN):
+                    note(*_outcome(*written.popleft()))
+            while written:
+                note(*_outcome(*written.popleft()))
+        return [outcomes[index] for index in range(len(requests))]
+
+    def _line(self, order: Order, values: Values) -> Line:
+        warn = order.warnings.append
+        style = self.style(values.get("style"), warn)
+        return Line(order.source, style, self.emotion(values.get("emotion"), warn), warn)
+
+    def _words(self, order: Order, report: Progress, stop: Callable[[], bool]) -> Said | None:
+        return self.animator.find_words(
+            order.source, order.known, progress=report, cancelled=stop, warn=order.warnings.append
+        )
 
     def save_style(self, values: Values) -> dict[str, Any]:
         """Write a style, or a mix of constant mix and strength, to a file."""
@@ -210,21 +234,25 @@ def finish(values: Values) -> dict[str, Any]:
     """Finish raw motion that `Speaker.animate` wrote; needs no model."""
     started = time.monotonic()
     source, output = path_of(values, "raw"), path_of(values, "output")
-    fps = number_of(values, "fps", above=0.0)
-    check_fps(fps)
-    clip = finish_raw(load_raw(source), finishing_of(values), fps)
+    clip = finish_raw(load_raw(source), finishing_of(values), number_of(values, "fps", above=0.0))
     save_motion(clip, output)
-    return {**_answer(clip, output, started), "raw": str(source), "warnings": []}
-
-
-def _answer(clip: MotionClip, output: Path, started: float) -> dict[str, Any]:
     return {
-        "output": str(output),
-        "frames": len(clip.weights),
-        "fps": clip.fps,
-        "duration_s": clip.duration_s,
-        "seconds": round(time.monotonic() - started, 4),
+        **answer_of(clip, output),
+        "raw": str(source),
+        "warnings": [],
+        "seconds": _since(started),
     }
+
+
+def _since(started: float) -> float:
+    return round(time.monotonic() - started, 4)
+
+
+def _outcome(index: int, future: Future[dict[str, Any]]) -> tuple[int, dict[str, Any] | Exception]:
+    try:
+        return index, future.result()
+    except Exception as error:  # one line of many: the others go on
+        return index, error
 
 
 def _reference(value: Values) -> MotionClip:
