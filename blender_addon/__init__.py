@@ -23,8 +23,10 @@ from . import (
     panel,
     planning,
     preferences,
+    presets,
     properties,
     refinishing,
+    ribbon,
     rig_panel,
     style_operators,
 )
@@ -58,7 +60,7 @@ def register() -> None:
     else:
         parts = [preferences, motion_store, properties, environment_operators, operators]
         parts += [style_operators, emotion_operators, finish_operators]
-        parts += [panel, rig_panel, live, command]
+        parts += [presets, panel, rig_panel, live, ribbon, command]
         live.makers[live.ANIMATE] = planning.again
         live.makers[live.FINISH] = refinishing.again
     for part in parts:

@@ -166,12 +166,13 @@ def track(target: bpy.types.Object, path: str, clock: Clock) -> Track:
     curve = keying.curve_of(target, path)
     if curve is None:
         return value
-    prop, owner = path.rsplit(".", 1)[-1], target.path_resolve(path.rsplit(".", 1)[0])
+    prop = path.rsplit(".", 1)[-1]
+    owner: Any = target.path_resolve(path.rsplit(".", 1)[0])
     limits = owner.bl_rna.properties[prop]
     frames = _frames([curve], clock)
     times = np.array([clock.seconds(frame) for frame in frames])
     values = _sampled(curve, frames, value).clip(limits.hard_min, limits.hard_max)
-    values = _soften(times, values[:, None])
+    values = _soften(times, values[:, None]).clip(limits.hard_min, limits.hard_max)
     kept = _turning_points(values)
     if len(kept) == 1:
         return float(values[kept[0], 0])
@@ -384,6 +385,8 @@ def fill_changes(rows: Any, text: str) -> None:
         row = rows.add()
         row.emotion, row.intensity, row.ease = item.emotion, item.intensity, item.ease
         row.keep, row.marker = item.keep, item.marker
-        at = start if item.at is None else item.at
-        row.frame = round(start + at * fps) if item.at_in_seconds else round(at)
+        if item.at_in_seconds and item.at is not None:
+            row.frame = round(start + item.at * fps)
+        elif not item.marker:
+            row.frame = round(start if item.at is None else item.at)
         row.duration = round(item.over * fps) if item.over_in_seconds else round(item.over)

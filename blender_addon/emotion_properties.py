@@ -134,7 +134,7 @@ class IdiolectEmotion(bpy.types.PropertyGroup):
     changes: CollectionProperty(
         type=IdiolectEmotionChange, override={"LIBRARY_OVERRIDABLE", "USE_INSERTION"}
     )
-    active: IntProperty(name="Selected Transition", override=OVERRIDABLE)
+    active: IntProperty(description="The selected transition of the list", override=OVERRIDABLE)
     text: StringProperty(
         name="As Text",
         description="The list as one line, as scripts and presets write it",

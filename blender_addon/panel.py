@@ -112,7 +112,7 @@ class IDIOLECT_PT_animate(Tab, bpy.types.Panel):
         if target is None:
             return
         row = self.layout.row()
-        row.prop(properties.of(target), "live", icon="REC" if live.busy() else "NONE")
+        row.prop(properties.of(target), "live")
         if live.problem is not None:
             for text in (live.problem.message, *live.problem.details):
                 drawing.say(self.layout, text, "ERROR", width)

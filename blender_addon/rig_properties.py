@@ -72,7 +72,7 @@ class IdiolectRig(bpy.types.PropertyGroup):
     eye_left: StringProperty(name="Left Eye", description=_BONE)
     eye_right: StringProperty(name="Right Eye", description=_BONE)
     gains: CollectionProperty(type=IdiolectGain)
-    gain_index: IntProperty(options={"HIDDEN"})
+    gain_index: IntProperty(description="The selected gain", options={"HIDDEN"})
 
 
 def gain_of(settings: IdiolectRig, channel: str) -> float:

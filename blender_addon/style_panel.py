@@ -6,7 +6,7 @@ from typing import Any
 
 import bpy
 
-from . import animation, drawing, models, planning, properties, reference
+from . import animation, drawing, models, planning, presets, properties, reference
 from .properties import character_of
 from .tab import CharacterTab
 
@@ -17,6 +17,10 @@ class IDIOLECT_PT_style(CharacterTab, bpy.types.Panel):
     """In whose manner."""
 
     bl_label = "Style"
+
+    def draw_header_preset(self, context: bpy.types.Context) -> None:
+        """Presets of style, emotion and finish."""
+        presets.IDIOLECT_PT_presets.draw_panel_header(self.layout)
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw it."""

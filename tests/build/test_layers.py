@@ -13,6 +13,7 @@ CORE_MAY = {"core", "numpy", "scipy", "torch", "torchaudio", "transformers", "sa
             "soundfile", "tqdm", "av", "pocketsphinx"}  # fmt: skip
 TRAINING_MAY = CORE_MAY | {"training", "matplotlib", "tensorboard"}
 BLENDER_MAY = {"bpy", "bpy_extras", "mathutils", "numpy", "addon_utils"}
+BLENDER_MAY |= {"gpu", "blf", "bl_operators", "bl_ui"}
 WORKER_SIDE_MAY = {"numpy"}  # worker/ and environment.py are also used where there is no Blender
 
 

@@ -1,9 +1,10 @@
 """The real Blender window under Xvfb: python tests/gui/run.py ZIP OUT [--blender PROGRAM]
 
-Installs the zip in a fresh profile, then runs story.py in the window: Add Head, press Animate, turn
-the view with the mouse while it works, Esc, press again, undo. Each step is checked; pictures are
-left in OUT. Needs Linux, Blender 4.2 or newer, xvfb-run, xdotool and ImageMagick; IDIOLECT_PYTHON
-names the worker's Python. About a minute. Exit code 0 if all is well.
+Installs the zip in a fresh profile, then plays stories in the window. story.py: Add Head, press
+Animate, turn the view with the mouse while it works, Esc, press again, undo. sliders.py: drag Mix
+while playback runs, undo, save and open again. Each step is checked; pictures are left in OUT.
+Needs Linux, Blender 4.2 or newer, xvfb-run, xdotool and ImageMagick; IDIOLECT_PYTHON names the
+worker's Python. About four minutes. Exit code 0 if all is well.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SPEECH = HERE.parents[1] / "tests" / "data" / "speech.flac"
+STORIES = {"story": "1400x900", "sliders": "1500x1350"}
+"""Each with its size of the screen."""
 MINUTES = 40  # long enough to be looked at while it is worked on
 
 _LENGTHEN = """
@@ -34,6 +37,7 @@ def main() -> int:
     parser.add_argument("out", type=Path)
     parser.add_argument("--blender", default="blender")
     parser.add_argument("--speech", type=Path, default=SPEECH)
+    parser.add_argument("--story", choices=STORIES, action="append", help="default: all")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     worker = os.environ["IDIOLECT_PYTHON"]
@@ -45,10 +49,16 @@ def main() -> int:
         long_speech = Path(folder) / "long.wav"
         lengthen = [worker, "-c", _LENGTHEN, options.speech, long_speech, str(MINUTES)]
         subprocess.run(lengthen, check=True)
-        story = ["xvfb-run", "-a", "-s", "-screen 0 1400x900x24", options.blender]
-        story += ["--window-geometry", "0", "0", "1400", "900", "--python", HERE / "story.py"]
-        story += ["--", options.out.absolute(), options.speech.absolute(), long_speech]
-        return subprocess.run(story, env=env, timeout=500, check=False).returncode
+        for story in options.story or STORIES:
+            size = STORIES[story]
+            command = ["xvfb-run", "-a", "-s", f"-screen 0 {size}x24", options.blender]
+            command += ["--window-geometry", "0", "0", *size.split("x")]
+            command += ["--python", HERE / f"{story}.py"]
+            command += ["--", options.out.absolute(), options.speech.absolute(), long_speech]
+            code = subprocess.run(command, env=env, timeout=500, check=False).returncode
+            if code:
+                return code
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,76 +1,30 @@
-"""What run.py plays in Blender's window, with a real mouse and a real keyboard.
-
-The story is a generator that a timer steps: it yields how many seconds to wait. Between two steps
-Blender is free, so the interface runs as it does for an artist.
-"""
+"""What run.py plays in Blender's window: a job that is watched, cancelled, undone, outlived."""
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
 
-out, speech, long_speech = sys.argv[sys.argv.index("--") + 1 :][:3]
-PACKAGE = "bl_ext.user_default.idiolect"
-longest_gap_s = 0.0
-last_tick: float | None = None
-bpy.context.preferences.view.show_splash = False  # now, before it opens and takes all the events
-
-
-def say(*words: object) -> None:
-    print("STORY", *words, flush=True)
-
-
-def view() -> tuple[bpy.types.Window, bpy.types.Area, bpy.types.Region]:
-    """Window, 3D viewport, and its main region; timers know of no context."""
-    window = bpy.context.window_manager.windows[0]
-    area = next(area for area in window.screen.areas if area.type == "VIEW_3D")
-    return window, area, next(r for r in area.regions if r.type == "WINDOW")
-
-
-def press(operator: str) -> None:
-    """As the button does: invoked, in the viewport, with an undo step."""
-    window, area, region = view()
-    with bpy.context.temp_override(window=window, screen=window.screen, area=area, region=region):
-        module, name = operator.split(".")
-        say("press", operator, getattr(getattr(bpy.ops, module), name)("INVOKE_DEFAULT", True))
-
-
-def picture(name: str) -> None:
-    """A screenshot from outside: Blender's own is black without a graphics card."""
-    path = str(Path(out) / f"{name}.png")
-    subprocess.run(["import", "-window", "root", path], check=True, timeout=60)
-    forget_tick()
-    say("picture", path)
-
-
-def hands(*words: object) -> None:
-    """A real event of mouse or keyboard."""
-    subprocess.run(["xdotool", *map(str, words)], check=True, timeout=20)
-    forget_tick()
-
-
-def forget_tick() -> None:
-    """The time just spent waiting for another program is this story's fault, not the add-on's."""
-    global last_tick
-    last_tick = None
-
-
-def centre_of_view() -> tuple[int, int]:
-    """On the screen, whose y runs downwards."""
-    window, _, region = view()
-    return region.x + region.width // 3, window.height - region.y - region.height // 2
-
-
-def view_turned() -> tuple[float, ...]:
-    _, area, _ = view()
-    return tuple(area.spaces.active.region_3d.view_rotation)
+sys.path.insert(0, str(Path(__file__).parent))
+import window
+from window import (
+    PACKAGE,
+    busy,
+    centre_of_view,
+    hands,
+    long_speech,
+    picture,
+    press,
+    say,
+    speech,
+    until_done,
+    view,
+    view_turned,
+)
 
 
 def traces() -> tuple:
@@ -87,46 +41,16 @@ def traces() -> tuple:
     )
 
 
-def busy() -> bool:
-    job = sys.modules.get(f"{PACKAGE}.job")
-    return job is not None and job.current is not None
-
-
-def until_done(limit_s: float) -> Iterator[float]:
-    started = time.monotonic()
-    while busy():
-        assert time.monotonic() - started < limit_s, "it takes too long"
-        yield 0.1
-
-
 def story() -> Iterator[float]:
-    window, area, _ = view()
-    scene = window.scene
-    for name in ("Cube", "Light", "Camera"):
-        if name in bpy.data.objects:
-            bpy.data.objects.remove(bpy.data.objects[name])
-    area.spaces.active.show_region_ui = True
-    area.spaces.active.shading.type = "SOLID"
-    area.spaces.active.shading.color_type = "MATERIAL"
-    yield 1.5
-    sidebar = next(region for region in area.regions if region.type == "UI")
-    sidebar.active_panel_category = "Idiolect"  # the tab exists only after one draw
-    area.tag_redraw()
-    yield 1.0
+    main, area, _ = view()
+    scene = main.scene
+    yield from window.show_tab()
     picture("1_tab")
 
-    press("idiolect.add_head")
-    yield from until_done(120)
+    yield from window.add_head()
     head = scene.idiolect.character
     assert head is not None and len(head.data.shape_keys.key_blocks) == 53
     space = area.spaces.active
-    space.region_3d.view_perspective = "PERSP"
-    space.region_3d.view_rotation = (0.716, 0.697, 0.03, 0.03)
-    space.region_3d.view_distance, space.lens = 0.75, 85
-    space.region_3d.view_location = (0.06, 0.0, 0.14)
-    space.clip_start = 0.001
-    space.overlay.show_floor = space.overlay.show_axis_x = space.overlay.show_axis_y = False
-    head.select_set(False)
     head.idiolect.speech = long_speech
     yield 1.0
     picture("2_ready")
@@ -153,7 +77,7 @@ def story() -> Iterator[float]:
         "while it said:",
         progress,
         "— longest gap between two timer ticks:",
-        f"{longest_gap_s:.2f} s",
+        f"{window.longest_gap_s:.2f} s",
     )
 
     assert busy()
@@ -171,8 +95,8 @@ def story() -> Iterator[float]:
     yield from until_done(120)
     action = head.data.shape_keys.animation_data.action
     assert action and "speech" in action.name
-    jaw = max(range(5, 90), key=lambda frame: _value(head, "jawOpen", frame))
-    scene.frame_set(jaw)
+    opened = window.jaw_of(head, range(5, 90))
+    scene.frame_set(5 + opened.index(max(opened)))
     yield 1.0
     picture("5_finished")
 
@@ -190,7 +114,7 @@ def story() -> Iterator[float]:
     bpy.ops.preferences.addon_show(module=PACKAGE)
     yield 2.0
     preferences = bpy.context.window_manager.windows[-1]
-    assert preferences.parent == window
+    assert preferences.parent == main
     picture("6_preferences")
     area = preferences.screen.areas[0]
     with bpy.context.temp_override(window=preferences, area=area):
@@ -207,8 +131,8 @@ def story() -> Iterator[float]:
     press("idiolect.animate")
     yield 1.0
     assert busy()
-    window, _, _ = view()
-    with bpy.context.temp_override(window=window):
+    main, _, _ = view()
+    with bpy.context.temp_override(window=main):
         bpy.ops.wm.read_homefile(use_factory_startup=False)
     yield 1.0
     assert not busy(), "opening another file ends the job"
@@ -226,43 +150,4 @@ def story() -> Iterator[float]:
     say("opening a file ends a job, and so does switching the add-on off")
 
 
-def _value(head: bpy.types.Object, key: str, frame: int) -> float:
-    """Value of a key at a frame, from its curve."""
-    keying = sys.modules[f"{PACKAGE}.keying"]
-    action = head.data.shape_keys.animation_data.action
-    return float(keying.sample_action(action, [key], [frame])[0, 0])
-
-
-told = story()
-
-
-def tick() -> float | None:
-    """The timer's function; leaves by os._exit, so that Blender cannot swallow a failure."""
-    try:
-        return next(told)
-    except StopIteration:
-        say("all is well")
-        bpy.ops.wm.quit_blender()
-        return None
-    except Exception:
-        traceback.print_exc()
-        picture("failed")
-        sys.stdout.flush()
-        os._exit(7)
-
-
-def measure() -> float:
-    """Ticks a hundred times a second; a gap is time in which the interface was frozen."""
-    global last_tick, longest_gap_s
-    now = time.monotonic()
-    if busy():
-        if last_tick is not None:
-            longest_gap_s = max(longest_gap_s, now - last_tick)
-        last_tick = now
-    else:
-        last_tick = None
-    return 0.01
-
-
-bpy.app.timers.register(tick, first_interval=2.0, persistent=True)
-bpy.app.timers.register(measure, first_interval=3.0, persistent=True)
+window.play(story)
