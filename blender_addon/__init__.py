@@ -12,6 +12,7 @@ from types import ModuleType
 import bpy
 
 from . import (
+    character_operators,
     emotion_operators,
     environment_operators,
     finish_operators,
@@ -59,7 +60,7 @@ def register() -> None:
         parts = [preferences]
     else:
         parts = [preferences, motion_store, properties, environment_operators, operators]
-        parts += [style_operators, emotion_operators, finish_operators]
+        parts += [character_operators, style_operators, emotion_operators, finish_operators]
         parts += [presets, panel, rig_panel, live, ribbon, command]
         live.makers[live.ANIMATE] = planning.again
         live.makers[live.FINISH] = refinishing.again

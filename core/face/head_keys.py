@@ -43,6 +43,8 @@ JAW_SHIFTS = {
 TONGUE_RISE_CM, TONGUE_REACH_CM, TONGUE_BEND_CM, TONGUE_THINS = 1.5, 3.0, 2.1, 0.35
 # The mouth bag follows the lips down to this depth behind them (cm), fading out.
 BAG_FOLLOWS_CM = 3.0
+# An upper lip that rolls in by all that was measured would stand .9 mm in the lower one.
+ROLL_UPPER_SHARE = 0.8
 # Skin farther than this from a brow is not under it.
 RIDE_REACH_CM = 0.6
 
@@ -72,6 +74,7 @@ def skin_keys(skin: Skin, points: np.ndarray) -> dict[str, np.ndarray]:
     for name, field in solve_keys(surface).items():
         keys[name] = np.zeros_like(points)
         keys[name][used] = field * unit
+    keys["mouthRollUpper"] *= ROLL_UPPER_SHARE
     _keep_before_teeth(skin, points, keys)
     keys = _symmetric(points, keys)
     _carry_mouth_bag(skin, points, keys, unit, origin)

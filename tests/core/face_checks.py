@@ -21,6 +21,8 @@ LIP_ZONE_MM = 8.0
 NEAR_OTHER_LIP_MM = 2.0
 # Collisions are looked for in this middle share of the mouth: at its corners the lips are one.
 CENTRAL_SHARE = 0.8
+# The skin round a mouth reaches this far; its holes are closed by tubes this long.
+CROP_MM, TUBE_MM = 42.0, 30.0
 # A point this far before a surface is outside of the skin that it belongs to.
 OFF_SURFACE_MM = 0.02
 
@@ -97,7 +99,14 @@ def inner_lip_gap_mm(vertices: np.ndarray, landmarks: LandmarkRows, mm: float) -
 def lip_penetration_mm(
     vertices: np.ndarray, closed: np.ndarray, lips: tuple[np.ndarray, np.ndarray], mm: float
 ) -> float:
-    """How deep the vertices of one lip stand inside the other.
+    """How deep the vertices of one lip stand inside the other, at most."""
+    return float(lip_depths_mm(vertices, closed, lips, mm).max())
+
+
+def lip_depths_mm(
+    vertices: np.ndarray, closed: np.ndarray, lips: tuple[np.ndarray, np.ndarray], mm: float
+) -> np.ndarray:
+    """How deep each vertex (V,) of one lip stands inside the other; zero for those that do not.
 
     Args:
         vertices: (V, 3) of the pose.
@@ -106,19 +115,68 @@ def lip_penetration_mm(
         mm: millimetres per unit.
     """
     points = vertices * mm
-    deepest = 0.0
+    depths = np.zeros(len(points))
+    normals = _vertex_normals(points, closed)
     for own, other in (lips, lips[::-1]):
         ids = np.unique(own)
         x = points[ids, 0]
         ids = ids[np.abs(x - x.mean()) < CENTRAL_SHARE * np.ptp(x) / 2]
         # Winding numbers are dear: only what is near the other lip can have just entered it.
         ids = ids[cKDTree(points[np.unique(other)]).query(points[ids])[0] < NEAR_OTHER_LIP_MM]
-        off_surface = points[ids] + OFF_SURFACE_MM * _vertex_normals(points, closed)[ids]
+        off_surface = points[ids] + OFF_SURFACE_MM * normals[ids]
         # Just outside of a skin the winding number is 0, but 1 where another part of it overlaps.
         inside = ids[_winding_number(off_surface, points[closed]) > 0.5]
         if len(inside):
-            deepest = max(deepest, closest_on_mesh(points[inside], points, other)[2].max())
-    return float(deepest)
+            depths[inside] = closest_on_mesh(points[inside], points, other)[2]
+    return depths
+
+
+def closed_mouth(
+    vertices: np.ndarray, triangles: np.ndarray, centre: np.ndarray, mm: float
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The skin round a mouth with its holes closed, so that winding numbers tell inside.
+
+    Each hole gets a tube that leads backwards (`with_tubes` places it) and a lid on its end.
+
+    Args:
+        vertices: (V, 3) in neutral.
+        triangles: (T, 3) of the skin, open at the mouth.
+        centre: (3,) of the mouth.
+        mm: millimetres per unit.
+
+    Returns:
+        Triangles (T', 3), and the loops (n,) of the holes.
+    """
+    near = np.linalg.norm(vertices - centre, axis=1) * mm < CROP_MM
+    skin = triangles[near[triangles].all(1)]
+    ends = np.concatenate([skin[:, [k, (k + 1) % 3]] for k in range(3)])
+    directed = set(map(tuple, ends.tolist()))
+    after = {b: a for a, b in directed if (b, a) not in directed}
+    loops, parts, count = [], [skin], len(vertices)
+    while after:
+        loop = [next(iter(after))]
+        while (following := after.pop(loop[-1])) != loop[0]:
+            loop.append(following)
+        rim = np.array(loop)
+        end = count + np.arange(len(rim))
+        ahead, end_ahead = np.roll(rim, -1), np.roll(end, -1)
+        lid = np.full(len(rim), count + len(rim))
+        parts += [np.c_[rim, ahead, end_ahead], np.c_[rim, end_ahead, end]]
+        parts += [np.c_[end, end_ahead, lid]]
+        count += len(rim) + 1
+        loops.append(rim)
+    return np.concatenate(parts), loops
+
+
+def with_tubes(vertices: np.ndarray, loops: list[np.ndarray], mm: float) -> np.ndarray:
+    """Vertices of a pose, and those of the tubes of `closed_mouth`; the wide outer one is longer,
+    so that the mouth's lies inside of it."""
+    parts = [vertices]
+    for loop in loops:
+        length = TUBE_MM if np.ptp(vertices[loop, 1]) * mm < CROP_MM else 2 * TUBE_MM
+        ends = vertices[loop] + np.array([0, 0, -length]) / mm
+        parts += [ends, ends.mean(0)[None]]
+    return np.concatenate(parts)
 
 
 def lip_triangles(
