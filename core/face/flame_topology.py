@@ -31,6 +31,8 @@ LARGEST_MISFIT = 0.25
 # What no key moves, relative to the landmarks (IOD): behind the first and last point of the jaw
 # line (ears, nape), above the forehead's highest point, and this far under the chin.
 BEHIND_JAW_LINE, UNDER_CHIN = 0.02, 0.75
+# Between the centres of an adult's eyes.
+EYE_DISTANCE_M = 0.063
 # A lid is thin on FLAME and its eyeball's cornea is part of the fitted radius.
 BLINK_CLEARANCE = 1.045
 
@@ -109,6 +111,20 @@ def speech_keys(vertices: np.ndarray, faces: np.ndarray) -> dict[str, np.ndarray
         for name, turn in look_keys(points[ids], centre, side).items():
             keys[name][ids] = turn
     return {name: (field @ axes * unit).astype(np.float32) for name, field in keys.items()}
+
+
+def face_axes(vertices: np.ndarray) -> tuple[np.ndarray, float]:
+    """How a mesh of FLAME topology stands.
+
+    Returns:
+        Axes (3, 3), rows left, up, front, and the mesh's units in a metre, as far as the distance
+        between the eyes of adults tells: a power of ten.
+
+    Raises:
+        IdiolectError: "not_a_face".
+    """
+    axes, _, unit = _frame(np.asarray(vertices, np.float64))
+    return axes, float(10.0 ** np.round(np.log10(unit / EYE_DISTANCE_M)))
 
 
 def _frame(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

@@ -44,8 +44,6 @@ GAINS = {
     "mouthLowerDownLeft": 1.25,
     "mouthLowerDownRight": 1.25,
     "mouthFunnel": 1.2,
-    "mouthLeft": 0.9,
-    "mouthRight": 0.9,
     "cheekPuff": 0.65,
     "mouthRollLower": 0.77,
     "mouthRollUpper": 0.8,

@@ -39,6 +39,10 @@ SEAL_FOLLOWS, PUSH_FOLLOWS = 0.85, 0.7
 # Lips count as colliding when they are closer than in neutral by more than this (IOD, 0.13 mm).
 LIP_SLACK = 0.002
 PUSH_ROUNDS = 2
+# Lips that slide along each other part by so much (IOD, .25 mm): their hidden inner sides collide.
+SLIDING_PARTS = {
+    f"mouth{way}": 0.004 for way in ("Left", "Right", "DimpleLeft", "DimpleRight")
+}
 BLINK_ROUNDS = 4
 # Landmarks at the corners of the inner lips.
 INNER_CORNERS = (60, 64)
@@ -211,8 +215,9 @@ class LipContact:
         for name in keys:
             if not name.startswith(("mouth", "jaw")) or name in OPENING_OR_SEALED:
                 continue
+            least = at_rest + SLIDING_PARTS.get(name, 0.0)
             for _ in range(PUSH_ROUNDS):
-                deeper = np.minimum(self._height(keys[name]) - at_rest, 0.0)
+                deeper = np.minimum(self._height(keys[name]) - least, 0.0)
                 if deeper.min() > -LIP_SLACK:
                     break
                 half = np.zeros((len(self._pairs), 3))

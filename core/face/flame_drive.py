@@ -1,0 +1,179 @@
+"""ARKit motion on a FLAME rig that already stands in a scene, by its own keys and jaw bone.
+
+The scene sends the mesh as it is: neutral vertices, expression keys, what the jaw bone moves. Here
+its axes are found, its ARKit shapes made (or taken from its keys), and one matrix fitted between
+the two (`core.face.retarget`). What the rig cannot do can be had as keys of its own.
+
+Convention: the mesh comes in its own axes and unit; rotations are axis-angle vectors about x to
+the subject's left, y up, z front. Shape letters: V vertices, E expression keys, C ARKit channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from core.errors import IdiolectError
+from core.face.flame_rig import JointMotion, joint_channels, key_names
+from core.face.flame_topology import face_axes, speech_keys
+from core.face.retarget import (
+    ON_TOP_OF,
+    FlameFace,
+    Retarget,
+    fit_retarget,
+    lip_and_lid_importance,
+    residual_offsets,
+)
+from core.motion import MotionClip
+from core.motion_files import load_motion
+
+# Under this a residual is not worth a key of its own.
+SMALLEST_RESIDUAL_MM = 0.2
+# Where published motion keeps what: expression coefficients, and the jaw's rotation.
+_EXPRESSION_NAMES = ("expressions", "expression", "exp", "expression_params")
+_JAW_NAMES = ("jaw_pose", "jaw", "jaw_params")
+_SMPLX_POSES, _SMPLX_JAW = 165, slice(66, 69)
+PUBLISHED_FPS = 30.0
+
+
+@dataclass(frozen=True)
+class RigMesh:
+    """A FLAME rig as the scene has it, in the mesh's own axes.
+
+    Attributes:
+        vertices: (5023, 3) at rest.
+        faces: (9976, 3).
+        expressions: (E, V, 3) offsets of the Exp… keys at value 1.
+        jaw_head: (3,) where the jaw bone starts; None without a jaw bone.
+        jaw_weights: (V,) share with which each vertex follows it.
+        jaw_correctives: (9, V, 3) offsets of the jaw's Pose… keys; zeros where there are none.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    expressions: np.ndarray
+    jaw_head: np.ndarray | None
+    jaw_weights: np.ndarray | None
+    jaw_correctives: np.ndarray | None
+
+
+def fit_rig(mesh: RigMesh, *, residual: bool = False) -> tuple[Retarget, dict[str, np.ndarray]]:
+    """The matrix of a rig, and what it misses as keys.
+
+    Args:
+        mesh: the rig.
+        residual: whether the keys are wanted.
+
+    Returns:
+        The matrix; "axes" (3, 3), whose rows are left, up and front in the mesh's axes, and, if
+        wanted, "key_names" and "key_offsets" (K, V, 3): what is left of each ARKit shape, in the
+        mesh's axes and before the jaw bone turns it.
+
+    Raises:
+        IdiolectError: "not_flame" and others of `flame_topology`; "bad_setting" without keys.
+    """
+    if not len(mesh.expressions):
+        raise IdiolectError(
+            "This FLAME mesh has no expression keys (Exp001, Exp002, …).",
+            hint="Press Add Speech Keys, or import a FLAME file.",
+            code="bad_setting",
+            setting="character",
+        )
+    wanted = speech_keys(mesh.vertices, mesh.faces)
+    axes, scale = face_axes(mesh.vertices)
+    into = axes.T / scale  # to metres, x left, y up, z front
+    vertices = mesh.vertices.astype(np.float64) @ into
+    keys = {name: field.astype(np.float64) @ into for name, field in wanted.items()}
+    joints = {}
+    if mesh.jaw_head is not None and mesh.jaw_weights is not None:
+        correctives = mesh.jaw_correctives
+        if correctives is None:
+            correctives = np.zeros((9, *vertices.shape))
+        joints["jaw"] = JointMotion(
+            np.asarray(mesh.jaw_head, np.float64) @ into,
+            np.asarray(mesh.jaw_weights, np.float64),
+            np.moveaxis(correctives.astype(np.float64) @ into, 0, 2),
+        )
+    face = FlameFace(
+        vertices,
+        mesh.expressions.astype(np.float64) @ into,
+        joints,
+        lip_and_lid_importance(vertices, mesh.faces),
+    )
+    found = fit_retarget(face, keys)
+    extra: dict[str, np.ndarray] = {"axes": axes}
+    if residual:
+        names, offsets = _residual_keys(face, keys, found)
+        extra |= {
+            "key_names": np.array(names),
+            "key_offsets": np.array(offsets) @ axes * scale,
+        }
+    return found, extra
+
+
+def _residual_keys(
+    face: FlameFace, keys: dict[str, np.ndarray], found: Retarget
+) -> tuple[list[str], list[np.ndarray]]:
+    rows = dict(zip(found.channels, found.matrix, strict=True))
+    missed = residual_offsets(face, keys, rows)
+    names, offsets = [], []
+    for name, field in missed.items():
+        if 1000 * np.linalg.norm(field, axis=1).max() < SMALLEST_RESIDUAL_MM:
+            continue
+        row = rows[name] + rows.get(ON_TOP_OF.get(name, ""), 0.0)
+        names.append(f"{name}_rest")
+        offsets.append(_before_joints(face, row, field))
+    return names, offsets
+
+
+def _before_joints(face: FlameFace, row: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """Offsets (V, 3) that become `field` when the joints turn as in coefficients (N,)."""
+    for name, joint in face.joints.items():
+        turned = Rotation.from_rotvec(row[face.slots(name)]).as_matrix() - np.eye(3)
+        skin = np.eye(3) + joint.weights[:, None, None] * turned
+        field = np.linalg.solve(skin, field[..., None])[..., 0]
+    return field
+
+
+def load_flame_motion(path: Path) -> MotionClip:
+    """FLAME motion of a file: ours (space "flame"), or as published by others.
+
+    Published files hold ``expressions``, ``expression`` or ``exp`` (T, E) and ``jaw_pose`` or
+    ``jaw`` (T, 3), or SMPL-X ``poses`` (T, 165); frame rate in ``fps`` or ``mocap_frame_rate``,
+    else 30.
+
+    Raises:
+        IdiolectError: "bad_motion" when it holds none of these.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = set(file.files)
+            if {"weights", "channels"} <= names:
+                return load_motion(path)
+            expression = next((file[name] for name in _EXPRESSION_NAMES if name in names), None)
+            jaw = next((file[name] for name in _JAW_NAMES if name in names), None)
+            if jaw is None and "poses" in names and file["poses"].shape[-1] == _SMPLX_POSES:
+                jaw = file["poses"][:, _SMPLX_JAW]
+            fps = float(next((file[n] for n in ("fps", "mocap_frame_rate") if n in names), 0))
+    except (OSError, ValueError) as error:
+        raise _bad(path, f"it does not read as .npz ({error})") from error
+    if expression is None:
+        raise _bad(path, f"expected expression coefficients, found {', '.join(sorted(names))}")
+    jaw = np.zeros((len(expression), 3)) if jaw is None else jaw
+    if expression.ndim != 2 or jaw.shape != (len(expression), 3):
+        raise _bad(path, f"expression is {expression.shape}, jaw {jaw.shape}")
+    channels = key_names("Exp", expression.shape[1]) + joint_channels("jaw")
+    values = np.concatenate([expression, jaw], axis=1)
+    return MotionClip(values, channels, fps or PUBLISHED_FPS, "flame")
+
+
+def _bad(path: Path, problem: str) -> IdiolectError:
+    return IdiolectError(
+        f"{path.name} is no FLAME motion: {problem}.",
+        hint="Use an .npz with expression coefficients (frames × components) and jaw_pose.",
+        code="bad_motion",
+        setting="reference",
+    )
