@@ -40,9 +40,7 @@ SEAL_FOLLOWS, PUSH_FOLLOWS = 0.85, 0.7
 LIP_SLACK = 0.002
 PUSH_ROUNDS = 2
 # Lips that slide along each other part by so much (IOD, .25 mm): their hidden inner sides collide.
-SLIDING_PARTS = {
-    f"mouth{way}": 0.004 for way in ("Left", "Right", "DimpleLeft", "DimpleRight")
-}
+SLIDING_PARTS = {f"mouth{way}": 0.004 for way in ("Left", "Right", "DimpleLeft", "DimpleRight")}
 BLINK_ROUNDS = 4
 # Landmarks at the corners of the inner lips.
 INNER_CORNERS = (60, 64)
