@@ -122,15 +122,24 @@ def place_in_phone(runs: PhoneRuns) -> tuple[Tensor, Tensor]:
     return after.clamp(0, PLACE_REACH), before.clamp(0, PLACE_REACH)
 
 
-def heard_phones(posteriors: Tensor, frames: int, fps: float) -> Tensor:
-    """The likeliest phone (B, T) at each motion frame, from posteriors (B, N, 40) at 50 Hz.
+def heard_phones(posteriors: Tensor, lengths: Tensor, frames: int, fps: float) -> Tensor:
+    """The likeliest phone (B, T) at each motion frame.
 
     Posteriors are averaged over 60 ms: a phone of 20 ms is a slip of the recogniser.
+
+    Args:
+        posteriors: (B, N, 40) at 50 Hz.
+        lengths: (B,) real speech frames; after them the last one holds.
+        frames: T.
+        fps: Motion frames a second.
     """
-    padded = F.pad(posteriors.transpose(1, 2), (1, 1), mode="replicate")
+    last = (lengths - 1).clamp_min(0)[:, None]
+    time = torch.arange(posteriors.shape[1] + 1, device=posteriors.device)[None]
+    held = torch.minimum(time, last)[..., None].expand(-1, -1, posteriors.shape[-1])
+    padded = F.pad(posteriors.gather(1, held).transpose(1, 2), (1, 0), mode="replicate")
     smooth = F.avg_pool1d(padded, 3, stride=1)  # (B, 40, N)
     at = (torch.arange(frames, device=posteriors.device) * (SPEECH_RATE_HZ / fps)).round().long()
-    return smooth.argmax(1)[:, at.clamp_max(posteriors.shape[1] - 1)]
+    return smooth.argmax(1).gather(1, torch.minimum(at[None], last))
 
 
 class DurationPredictor(nn.Module):

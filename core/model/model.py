@@ -242,7 +242,7 @@ class IdiolectModel(nn.Module):
             return HeardContent(free, styled, None)
         heard = None
         if self.config.speech.posteriors:
-            heard = heard_phones(tracks.posteriors, frames, self.config.motion.fps)
+            heard = heard_phones(tracks.posteriors, lengths, frames, self.config.motion.fps)
         features, reading = self.phone_model(free, styled, phones, heard, mask)
         return HeardContent(free, features, reading)
 

@@ -77,7 +77,7 @@ def test_what_the_backbone_hears_is_taken_by_time() -> None:
     posteriors = torch.zeros(1, 100, 40)
     posteriors[0, :50, 4] = posteriors[0, 50:, 8] = 1.0
     posteriors[0, 20] = torch.eye(40)[9]  # a slip of 20 ms
-    at_25 = heard_phones(posteriors, 50, 25.0)
+    at_25 = heard_phones(posteriors, torch.tensor([100]), 50, 25.0)
     assert at_25[0].tolist() == [4] * 25 + [8] * 25
 
 
@@ -122,3 +122,21 @@ def test_places_begin_unheard_and_a_window_tells_what_the_whole_would() -> None:
         part = model(window, torch.tensor([window.prosody.shape[1]]), end - start)
     got = part[0, model.reach : model.reach + last - first]
     torch.testing.assert_close(got, whole[0, first:last], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("expansion", [False, True])
+def test_padded_batch_equals_one_by_one(expansion: bool) -> None:
+    torch.manual_seed(1)
+    parts = DurationConfig(positions=True, expansion=expansion, phone_head=True, predictor=True)
+    config = ModelConfig(speech=SpeechConfig(encoder=BLOCK), decoder=BLOCK, duration=parts)
+    model = IdiolectModel(config, SIZES).eval()
+    assert model.phone_model is not None and model.phone_model.places is not None
+    torch.nn.init.normal_(model.phone_model.places.weight, 0.0, 0.2)
+    heard = tracks(3, 60)
+    speech, motion = torch.tensor([60, 41, 25]), torch.tensor([61, 42, 26])
+    with torch.no_grad():
+        batch = model(heard, speech, 61, motion_lengths=motion)
+        for i in range(3):
+            single = cut(heard, slice(i, i + 1), slice(0, int(speech[i])))
+            alone = model(single, speech[i : i + 1], int(motion[i]))
+            torch.testing.assert_close(batch[i, : motion[i]], alone[0], atol=1e-5, rtol=1e-4)
