@@ -26,8 +26,8 @@ from core.learning.batch import Batch
 from core.learning.objective import FaceMeasures, sides_for
 from core.learning.trainer import Trainer
 from core.model.config import load_toml
-from core.model.decoder import SpeechTracks
 from core.model.model import IdiolectModel
+from core.model.speech_encoder import SpeechTracks
 from core.phones import PHONES
 from training.report import table
 from training.train import TrainConfig

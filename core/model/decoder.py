@@ -14,9 +14,6 @@ from torch import Tensor, nn
 from core.errors import IdiolectError
 from core.model.config import DECODERS, BlockConfig
 from core.model.layers import AdaptiveStack
-from core.model.speech_encoder import SpeechEncoder, SpeechTracks
-
-__all__ = ["MotionDecoder", "ParallelDecoder", "Past", "SpeechEncoder", "SpeechTracks"]
 
 
 class Past(NamedTuple):

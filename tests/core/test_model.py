@@ -12,7 +12,6 @@ from torch import Tensor
 from core.errors import IdiolectError
 from core.model.backbones import BackboneConfig, build_backbone, track_sizes
 from core.model.config import BlockConfig, ModelConfig, MotionConfig, SpeechConfig, StyleConfig
-from core.model.decoder import SpeechTracks
 from core.model.layers import (
     AdaptiveStack,
     Alignment,
@@ -22,6 +21,7 @@ from core.model.layers import (
     sinusoidal_positions,
 )
 from core.model.model import IdiolectModel
+from core.model.speech_encoder import SpeechTracks
 
 BLOCK = BlockConfig(blocks=2, width=16, hidden=24, reach=6, dropout=0.0)
 SIZES = {"hidden": 12, "posteriors": 40, "prosody": 4}
