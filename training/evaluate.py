@@ -31,6 +31,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -93,6 +94,11 @@ class Evaluation:
         """For JSON, in which what is not a number is null."""
         told = {key: value for key, value in vars(self).items() if key != "samples"}
         return {key: _without_nan(value) for key, value in told.items()}
+
+    @classmethod
+    def from_dict(cls, told: dict) -> Evaluation:
+        """What `to_dict` told; figures' samples are not among it."""
+        return cls(**{key: _with_nan(value) for key, value in told.items()})
 
 
 def evaluate(
@@ -237,6 +243,12 @@ def _without_nan(value: object) -> object:
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _with_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_nan(item) for key, item in value.items()}
+    return math.nan if value is None else value
 
 
 def _parser() -> argparse.ArgumentParser:

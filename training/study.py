@@ -129,12 +129,14 @@ def run_study(
         progress: Called with (stage, done, total).
     """
     outcomes = []
+    kept = _kept(out / "study.json", budget, limit)
     for variant in variants:
         log.info("%s: %s %s", variant.name, variant.preset, " ".join(variant.changes))
         config = config_of(variant, corpus, budget, settings)
         folder = out / file_name(variant.name)
         path, clock = folder / "model.safetensors", folder / "seconds.json"
         if not _finished(path, budget.steps):
+            kept.pop(variant.name, None)
             begun = time.perf_counter()
             train(config, corpus.folder, folder, progress)
             with atomic_path(clock) as beside:
@@ -144,6 +146,9 @@ def run_study(
         own = sum(parameter.numel() for parameter in animator.engine.model.parameters())
         outcome = Outcome(variant, own, train_s)
         for split in splits:
+            if split in kept.get(variant.name, {}):
+                outcome.evaluations[split] = kept[variant.name][split]
+                continue
             clips = corpus.select(split)[:limit]
             found = evaluate(animator, corpus, clips, surface, judges=judges, same_emotion=True)
             report = code_report(animator, corpus, clips, surface)
@@ -151,7 +156,7 @@ def run_study(
             write_figures(folder / "figures" / split, animator, corpus, found, surface, report)
             outcome.evaluations[split] = found
         outcomes.append(outcome)
-        write_json(out / "study.json", outcomes, budget)
+        write_json(out / "study.json", outcomes, budget, limit)
     return outcomes
 
 
@@ -249,10 +254,11 @@ def codes_table(outcomes: Sequence[Outcome], split: str) -> list[str]:
     return table(["", *asked], rows) if asked else []
 
 
-def write_json(path: Path, outcomes: Sequence[Outcome], budget: Budget) -> None:
+def write_json(path: Path, outcomes: Sequence[Outcome], budget: Budget, limit: int | None) -> None:
     """Everything that was found."""
     data = {
         "budget": vars(budget),
+        "limit": limit,
         "variants": {
             outcome.variant.name: {
                 "preset": outcome.variant.preset,
@@ -271,6 +277,19 @@ def write_json(path: Path, outcomes: Sequence[Outcome], budget: Budget) -> None:
 def file_name(name: str) -> str:
     """A variant's name as a folder's."""
     return "".join(c if c.isalnum() else "-" for c in name).strip("-")
+
+
+def _kept(path: Path, budget: Budget, limit: int | None) -> dict[str, dict[str, Evaluation]]:
+    """Evaluations of an earlier start of the same study, by variant and split."""
+    if not path.exists():
+        return {}
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if data["budget"] != vars(budget) or data.get("limit") != limit:
+        return {}
+    return {
+        name: {split: Evaluation.from_dict(found) for split, found in one["splits"].items()}
+        for name, one in data["variants"].items()
+    }
 
 
 def _finished(path: Path, steps: int) -> bool:
