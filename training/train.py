@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from core.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from core.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint
 from core.device import pick
 from core.errors import IdiolectError
 from core.face.flame import FlameModel
@@ -48,6 +48,7 @@ from training.batches import CorpusBatches, DataConfig, shown_emotions, training
 from training.corpus import Corpus
 from training.face_measures import face_measures
 from training.features import corpus_features
+from training.hidden_emotion import HIDING, hide_emotion
 from training.judges import Standardise, train_clips
 from training.monitor import Monitor, ValidationMeasures
 from training.ready_styles import ready_styles
@@ -130,7 +131,7 @@ def _train(
     state_path, model_path = out / "state.safetensors", out / "model.safetensors"
     if state_path.exists():
         state = load_checkpoint(state_path)
-        _check_same_model(state.config, resolved, state_path)
+        _check_same_run(state, config)
         trainer.load_state(state)
         log.info("going on at step %d", trainer.step)
     if not workers.first:
@@ -153,9 +154,11 @@ def _train(
             "emotions": shown_emotions(corpus) if config.model.emotion.given else [],
         }  # fmt: skip
         with trainer.averaged():
+            hide_emotion(trainer.model, corpus)
+            weights = {name: v.clone() for name, v in trainer.model.state_dict().items()}
             styles = ready_styles(trainer.model, corpus, training_people(corpus))
         save_model(
-            model_path, trainer.average, config.model, backbone, backbone_config, facts,
+            model_path, weights, config.model, backbone, backbone_config, facts,
             styles=styles,
         )  # fmt: skip
         line = "  ".join(f"{name} {value:.4g}" for name, value in measured.items())
@@ -220,7 +223,9 @@ def make_trainer(
         model.set_motion_statistics(measured.mean, measured.spread)
     if config.initial_weights:
         start = load_checkpoint(Path(config.initial_weights))
-        load_weights(model, start.part("model"), start.path)
+        # What hides the emotion is fitted anew.
+        fresh = {k: v for k, v in model.state_dict().items() if k in HIDING}
+        load_weights(model, start.part("model") | fresh, start.path)
     learning = backbone if config.backbone.finetune else None
     batches = CorpusBatches(
         corpus,
@@ -348,11 +353,13 @@ class Bars:
         self._bar.update(done - self._bar.n)
 
 
-def _check_same_model(found: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
+def _check_same_run(state: Checkpoint, config: TrainConfig) -> None:
+    """A setting that did not exist yet when the run began counts as its default."""
+    began = from_dict(TrainConfig, state.config, source=str(state.path))
     for part in ("model", "data", "seed"):
-        if found.get(part) != wanted[part]:
+        if getattr(began, part) != getattr(config, part):
             raise IdiolectError(
-                f"{path} belongs to a run with another '{part}' configuration",
+                f"{state.path} belongs to a run with another '{part}' configuration",
                 hint="Give another --out, or the configuration that the run was started with.",
                 code="run_mismatch",
                 setting="--out",

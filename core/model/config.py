@@ -134,6 +134,9 @@ class StyleConfig:
     norm_first: bool = True
     """Norms before each transformer layer's halves; False after them, as in Mimic, which wants a
     learning rate of 1e-4."""
+    hide_emotion: bool = False
+    """Take out of the code what a linear reading of the reference's emotion goes by; fitted to the
+    training corpus whenever the model is written (`training.hidden_emotion`)."""
     statistics: bool = False
     """Add each channel's mean and spread over the clip to what the transformer found."""
     dropout: float = 0.1

@@ -23,6 +23,20 @@ class StyleEncoder(MotionEncoder):
         # How far a jaw opens is a plain statistic of the motion that norms inside the network wash
         # out: without it codes hold habits (a resting smile) but no amplitudes.
         self.statistics = nn.Linear(2 * channels, config.code) if config.statistics else None
+        self.code = config.code
+        self.hides_emotion = False
+        if config.hide_emotion:
+            self.begin_hiding()
+
+    taken_away: Tensor
+    centre: Tensor
+
+    def begin_hiding(self) -> None:
+        """Make room for what is taken away of codes: nothing, to begin with."""
+        if not self.hides_emotion:
+            self.register_buffer("taken_away", torch.zeros(self.code, self.code))
+            self.register_buffer("centre", torch.zeros(self.code))
+        self.hides_emotion = True
 
     def forward(self, motion: Tensor, mask: Tensor) -> Tensor:
         """Encode reference clips.
@@ -44,7 +58,10 @@ class StyleEncoder(MotionEncoder):
                 [mean.abs().sqrt() * mean.sign(), (variance + 1e-6).sqrt().sqrt()], -1
             )
             code = code + self.statistics(4.0 * (spread - 0.2))
-        return F.layer_norm(code, code.shape[-1:])
+        code = F.layer_norm(code, code.shape[-1:])
+        if self.hides_emotion:
+            code = code - (code - self.centre) @ self.taken_away
+        return code
 
 
 class IdentityStyles(nn.Module):
