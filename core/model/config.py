@@ -142,7 +142,8 @@ class StyleConfig:
     dropout: float = 0.1
     """Dropout in training."""
     null_chance: float = 0.1
-    """Chance, in training, that a clip's style code is replaced by the learned null token."""
+    """Chance, in training, that a clip's style code is replaced by the learned null token; 1 is the
+    ablation of styles, in inference too."""
 
 
 @dataclass(frozen=True)

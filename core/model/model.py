@@ -267,8 +267,7 @@ class IdiolectModel(nn.Module):
         """
         if style is None:
             style = self.null_style.expand(batch, 1, -1)
-        if drop:
-            style = self._drop(style, self.null_style, self.config.style.null_chance)
+        style = self._drop(style, self.null_style, self.config.style.null_chance, drop)
         if not self.config.emotion.given:
             return style
         if emotion is None:
@@ -277,14 +276,19 @@ class IdiolectModel(nn.Module):
             embedded = self.emotion_embedding(complete_intensities(emotion))
             known = emotion_known(emotion)[..., None]
             embedded = torch.where(known, embedded, self.null_emotion)
-            if drop:
-                embedded = self._drop(embedded, self.null_emotion, self.config.emotion.null_chance)
+            chance = self.config.emotion.null_chance
+            embedded = self._drop(embedded, self.null_emotion, chance, drop)
         frames = max(style.shape[1], embedded.shape[1])
         return torch.cat([style.expand(-1, frames, -1), embedded.expand(-1, frames, -1)], dim=-1)
 
-    def _drop(self, condition: Tensor, null: Tensor, chance: float) -> Tensor:
-        """In training, replace whole clips' conditions by the null token now and then."""
-        if not self.training or chance <= 0.0:
+    def _drop(self, condition: Tensor, null: Tensor, chance: float, wanted: bool) -> Tensor:
+        """In training, replace whole clips' conditions by the null token now and then.
+
+        A chance of 1 is the ablation: a condition that was never learnt is not given later either.
+        """
+        if chance >= 1.0:
+            return null.expand_as(condition)
+        if not (self.training and wanted) or chance <= 0.0:
             return condition
         dropped = torch.rand(condition.shape[0], 1, 1, device=condition.device) < chance
         return torch.where(dropped, null, condition)

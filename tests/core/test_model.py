@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -215,6 +216,13 @@ def test_null_tokens_stand_in_during_training() -> None:
     given = model.condition(4000, style, None)[..., :8]
     dropped = (given == model.null_style).all(-1).float().mean().item()
     assert abs(dropped - model.config.style.null_chance) < 0.02
+
+
+def test_a_condition_that_was_never_learnt_is_never_given() -> None:
+    model = small_model()
+    model.config = replace(model.config, style=replace(model.config.style, null_chance=1.0))
+    given = model.condition(3, torch.randn(3, 1, 8), None, drop=False)[..., :8]
+    torch.testing.assert_close(given, model.null_style.expand(3, 1, 8))
 
 
 def test_a_backbone_without_phones_must_be_configured() -> None:

@@ -25,7 +25,7 @@ from tests.training.small_corpus import (
 )
 from training.corpus import Corpus, CorpusWriter
 from training.face_measures import FlameVertices, face_measures
-from training.train import TrainConfig, load_backbone, train
+from training.train import TrainConfig, load_backbone, make_trainer, train
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 SMALL = (
@@ -91,6 +91,14 @@ def test_each_preset_learns_and_animates(
     assert all(np.isfinite(value) for value in told.values())
     clip = Animator(model, "cpu").animate(speech_file, fps=30.0)
     assert clip.weights.shape[1] == 52 and np.isfinite(clip.weights).all()
+
+
+@pytest.mark.parametrize("name", ["mimic", "personalized"])
+def test_each_preset_learns_in_half_precision(name: str, corpus: Path, backbone: Path) -> None:
+    config = on_arkit(name, backbone, "optim.precision=bfloat16", "loss.adversaries_from=0.0")
+    network, _ = load_backbone(config)
+    told = make_trainer(config, Corpus(corpus), network).train_step()
+    assert all(np.isfinite(value) for value in told.values())
 
 
 def test_paper_sizes() -> None:
