@@ -156,9 +156,12 @@ class Decoder:
         )
         style, emotion = self._conditions.tensors(np.arange(start, end) / self._fps, device)
         lengths = torch.tensor([tracks.prosody.shape[1]], device=device)
-        past = None
-        if self._looks_back and self._before is not None:
-            past = Past(torch.from_numpy(self._before)[None].to(device))
+        if not self._looks_back:  # its decoder reads the context as well
+            whole = self._engine.model(tracks, lengths, end - start, style=style, emotion=emotion)
+            return whole[0, span].float().cpu().numpy()
+        past = (
+            None if self._before is None else Past(torch.from_numpy(self._before)[None].to(device))
+        )
         motion = self._engine.model(
             tracks, lengths, end - start, style=style, emotion=emotion, past=past, span=span
         )
