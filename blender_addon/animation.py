@@ -163,7 +163,6 @@ def steps(task: Task, settings: preferences.Settings) -> job.Steps:
         client = get_client(settings.worker())
         output = Path(folder) / "motion.npz"
         params = request(task, settings, Path(folder), output)
-        params["raw"] = str(Path(folder) / "raw.npz")
         answer = yield client.request("animate", params)
         preferences.remember_worker(client.info)
         motion, raw = read_motion(output), Path(params["raw"]).read_bytes()
@@ -190,7 +189,7 @@ def request(
         task: what to animate.
         settings: which model to ask.
         folder: where a sampled reference may be put, for the worker to read.
-        output: where the worker shall write the motion, .npz.
+        output: where the worker shall write the motion, .npz; ``raw.npz`` is written beside it.
     """
     params = {
         "speech": str(Path(preferences.absolute(task.speech)).absolute()),
@@ -201,6 +200,7 @@ def request(
         "style": task.style.as_params(folder),
         "checkpoint": settings.checkpoint_path(),
         "output": str(output),
+        "raw": str(output.with_name("raw.npz")),
     }
     emotion = task.emotion
     if isinstance(emotion, reference.Reference):

@@ -18,9 +18,13 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 _MARGIN = 0.9
 """Share of the bound that is used: the rest is left to rounding, which in Blender is single."""
+
+_AT_ONCE = 1_000_000
+"""Values worked on at a time: an hour of speech has more than the memory should hold tenfold."""
 
 _LEANING = 0.3
 """How much slopes lean to those of the motion where too few frames decide."""
@@ -65,23 +69,104 @@ def reduce(values: npt.ArrayLike, bound: float, exact: Flags | None = None) -> R
         exact: (C, T) frames that must be keys.
     """
     motion = np.array(values, np.float64, ndmin=2)
+    rows = max(1, _AT_ONCE // motion.shape[1])
+    if len(motion) > rows:
+        return _joined(
+            [
+                reduce(
+                    motion[row : row + rows], bound, None if exact is None else exact[row:][:rows]
+                )
+                for row in range(0, len(motion), rows)
+            ]
+        )
     is_key = turns(motion, 2.0 * bound)
     if exact is not None:
         is_key |= exact
     is_key[:, [0, -1]] = True
-    error, slope_in, slope_out = np.zeros(len(motion)), np.zeros_like(motion), np.zeros_like(motion)
-    rows = np.arange(len(motion))
-    while len(rows) and motion.shape[1] > 1:
-        keys = is_key[rows]
-        drawn, slope_in[rows], slope_out[rows] = _drawn(motion[rows], keys)
-        off = np.abs(drawn - motion[rows])
-        error[rows] = off.max(axis=1)
-        flat, flat_keys = off.ravel(), keys.ravel()
-        # The worst frame of each piece between two keys; a row starts with a key.
-        worst = np.maximum.reduceat(flat, np.flatnonzero(flat_keys))[np.cumsum(flat_keys) - 1]
-        is_key[rows] |= ((flat > bound * _MARGIN) & (flat == worst)).reshape(keys.shape)
-        rows = rows[error[rows] > bound * _MARGIN]
-    return Reduced(is_key, slope_in, slope_out, float(error.max(initial=0.0)))
+    fit = _Fit(motion)
+    # All curves in one row: each begins and ends with a key, so no piece reaches into another.
+    (keys,) = np.nonzero(is_key.ravel())
+    first, last = keys[:-1], keys[1:]
+    error = 0.0
+    while len(first):
+        worst, off = fit.draw(first, last)
+        bad = off > bound * _MARGIN
+        error = max(error, float(off[~bad].max(initial=0.0)))
+        is_key.ravel()[worst[bad]] = True
+        first, last = (
+            np.concatenate([first[bad], worst[bad]]),
+            np.concatenate([worst[bad], last[bad]]),
+        )
+    slopes = (slope.reshape(motion.shape) for slope in (fit.slope_in, fit.slope_out))
+    return Reduced(is_key, *slopes, error)
+
+
+def _joined(parts: list[Reduced]) -> Reduced:
+    """Curves of several reductions."""
+    return Reduced(
+        np.concatenate([part.is_key for part in parts]),
+        np.concatenate([part.slope_in for part in parts]),
+        np.concatenate([part.slope_out for part in parts]),
+        max(part.error for part in parts),
+    )
+
+
+class _Fit:
+    """Cubics between keys, fitted to the motion by least squares, each piece by itself.
+
+    Hermite's cubic is ``base + leave · a + arrive · b`` with the slopes at its ends, so only those
+    two are to be found.
+    """
+
+    def __init__(self, motion: Array) -> None:
+        step = np.diff(motion, axis=1, prepend=motion[:, :1])
+        rises, falls = step.ravel(), -np.roll(step, -1, axis=1).ravel()
+        self.motion = motion.ravel()
+        self.guess = np.gradient(motion, axis=1).ravel() if motion.shape[1] > 1 else rises
+        self.slope_in, self.slope_out = self.guess.copy(), self.guess.copy()
+        # No curve rises out of a peak, or falls out of a valley: not even between two frames.
+        peak, valley = (rises >= 0) & (falls >= 0), (rises <= 0) & (falls <= 0)
+        self.highest, self.lowest = np.where(peak, 0.0, np.inf), np.where(valley, 0.0, -np.inf)
+
+    def draw(self, first: Ints, last: Ints) -> tuple[Ints, Array]:
+        """Fit pieces (P,) between two keys each.
+
+        Returns:
+            The frame (P,) at which each is off the most, and how far (P,) that is.
+        """
+        worst, off = first.copy(), np.zeros(len(first))
+        short = last - first == 1
+        step = self.motion[last[short]] - self.motion[first[short]]
+        self.slope_out[first[short]] = self.slope_in[last[short]] = step
+        (rest,) = np.nonzero(~short)
+        if not len(rest):
+            return worst, off
+        start, end = first[rest], last[rest]
+        width, left = end - start, self.motion[start]
+        begins = np.concatenate([[0], np.cumsum(width - 1)[:-1]])
+        piece = np.repeat(np.arange(len(rest)), width - 1)
+        frame = np.arange(len(piece)) - begins[piece] + start[piece] + 1
+
+        u = (frame - start[piece]) / width[piece]
+        a, b = width[piece] * u * (1.0 - u) ** 2, width[piece] * u * u * (u - 1.0)
+        base = left[piece] + (self.motion[end] - left)[piece] * u * u * (3.0 - 2.0 * u)
+        leave, arrive = self.guess[start], self.guess[end]
+        lacking = self.motion[frame] - base - leave[piece] * a - arrive[piece] * b
+        products = (a * a, a * b, b * b, a * lacking, b * lacking)
+        aa, ab, bb, al, bl = (np.add.reduceat(product, begins) for product in products)
+        aa, bb = aa + _LEANING, bb + _LEANING
+        determinant = aa * bb - ab * ab
+        leave = leave + (bb * al - ab * bl) / determinant
+        arrive = arrive + (aa * bl - ab * al) / determinant
+        leave = leave.clip(self.lowest[start], self.highest[start])
+        arrive = arrive.clip(-self.highest[end], -self.lowest[end])
+        self.slope_out[start], self.slope_in[end] = leave, arrive
+
+        wrong = np.abs(base + leave[piece] * a + arrive[piece] * b - self.motion[frame])
+        off[rest] = np.maximum.reduceat(wrong, begins)
+        (at,) = np.nonzero(wrong == off[rest][piece])
+        worst[rest[piece[at[::-1]]]] = frame[at[::-1]]  # the first, where several are as bad
+        return worst, off
 
 
 def turns(motion: Array, least: float) -> Flags:
@@ -134,35 +219,3 @@ def closures(channels: tuple[str, ...], weights: npt.ArrayLike) -> Flags:
         inner = opening[1:-1]
         kept[1:-1] |= (inner <= opening[:-2]) & (inner < opening[2:]) & (inner < 3 * _SEALED)
     return kept
-
-
-def _drawn(motion: Array, keys: Flags) -> tuple[Array, Array, Array]:
-    """What the keys alone draw, (C, T), and the slopes into and out of them, (C, T) each.
-
-    Between two keys Hermite's cubic is ``base + leave · a + arrive · b`` with slopes ``leave`` and
-    ``arrive``, which least squares find for each piece by itself.
-    """
-    frames = np.arange(motion.shape[1])
-    before = np.maximum.accumulate(np.where(keys, frames, 0), axis=1)
-    after = np.where(keys, frames, frames[-1])[:, ::-1]
-    after = np.minimum.accumulate(after, axis=1)[:, ::-1]
-    width = np.maximum(after - before, 1)
-    u = (frames - before) / width
-    left, right = (np.take_along_axis(motion, at, 1) for at in (before, after))
-    base = left + (right - left) * u * u * (3.0 - 2.0 * u)
-    a, b = width * u * (1.0 - u) ** 2, width * u * u * (u - 1.0)
-    guess = np.gradient(motion, axis=1)
-    leave, arrive = (np.take_along_axis(guess, at, 1) for at in (before, after))
-    lacking = motion - base - leave * a - arrive * b
-
-    starts = np.flatnonzero(keys.ravel())
-    piece = np.cumsum(keys.ravel()) - 1
-    products = (a * a, a * b, b * b, a * lacking, b * lacking)
-    aa, ab, bb, al, bl = (np.add.reduceat(product.ravel(), starts) for product in products)
-    aa, bb = aa + _LEANING, bb + _LEANING
-    determinant = aa * bb - ab * ab
-    leave += ((bb * al - ab * bl) / determinant)[piece].reshape(motion.shape)
-    arrive += ((aa * bl - ab * al) / determinant)[piece].reshape(motion.shape)
-    # A piece's frames all know where it arrives; its end key, first of the next piece, is told.
-    slope_in = np.concatenate([guess[:, :1], arrive[:, :-1]], axis=1)
-    return base + leave * a + arrive * b, slope_in, leave

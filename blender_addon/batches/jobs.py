@@ -303,7 +303,8 @@ class _Batch:
             scene, actor = self._scenes.open(line, progress)
             task = scenes.task_of(line, scene, actor)
             motion = read_motion(item.params["output"])
-            details = [*applying.apply(task, motion), *answer.get("warnings", ())]
+            raw = Path(item.params["raw"]).read_bytes()
+            details = [*applying.apply(task, motion, raw), *answer.get("warnings", ())]
             first, last = line.start, line.start + len(motion.weights) - 1
             if not line.blend:
                 scene.frame_start, scene.frame_end = first, last

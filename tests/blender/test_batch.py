@@ -13,8 +13,9 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-from scenes import bad_speech, curves, flac_seconds, points, speaking_mesh
+from scenes import bad_speech, curves, flac_seconds, speaking_mesh
 
+from blender_addon import keying
 from blender_addon.character import ARKIT_KEYS
 from blender_addon.worker.motion_file import Motion, write_motion
 
@@ -45,8 +46,8 @@ def keys_in(blend: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Frames, and all 52 channels at them, of an object in a .blend."""
     bpy.ops.wm.open_mainfile(filepath=str(blend))
     action = bpy.data.objects[name].data.shape_keys.animation_data.action
-    found = curves(action)
-    frames = points(found["jawOpen"])[:, 0]
+    found, line = curves(action), keying.lines_of(action)[-1]
+    frames = np.arange(line.first, line.last + 1)
     return frames, np.array([[found[k].evaluate(f) for k in ARKIT_KEYS] for f in frames])
 
 

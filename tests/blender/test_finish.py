@@ -361,6 +361,31 @@ def test_two_characters_do_not_touch_each_other(speech_file: Path) -> None:
     assert played(two, "jawOpen", frames) == theirs
 
 
+def test_a_character_of_several_meshes_is_treated_as_one(speech_file: Path) -> None:
+    hero, teeth = speaking_mesh(), speaking_mesh("Teeth", keys=("jawOpen", "tongueOut"))
+    teeth.parent = hero
+    hero.idiolect.speech = str(speech_file)
+    bpy.ops.idiolect.animate(character="Hero")
+    assert {block.name for block in applying.blocks_of(hero)} == {
+        hero.data.shape_keys.name,
+        teeth.data.shape_keys.name,
+    }
+    frames = list(range(1, 100))
+    before = played(teeth, "jawOpen", frames)
+    np.testing.assert_allclose(before, played(hero, "jawOpen", frames), atol=1e-6)
+    hero.idiolect.finish.gain_jaw = 0.5
+    bpy.ops.idiolect.finish(character="Hero")
+    after = played(teeth, "jawOpen", frames)
+    assert 0.4 < np.ptp(after) / np.ptp(before) < 0.6
+    np.testing.assert_allclose(after, played(hero, "jawOpen", frames), atol=1e-6)
+    bpy.ops.idiolect.add_corrections(character="Hero")
+    assert keying.corrections_of(teeth.data.shape_keys) is not None
+    bpy.ops.idiolect.finish(character="Hero")
+    np.testing.assert_allclose(played(teeth, "jawOpen", frames), after, atol=1e-6)
+    bpy.ops.idiolect.bake(character="Hero", sparse=False)
+    np.testing.assert_allclose(played(teeth, "jawOpen", frames), after, atol=1e-6)
+
+
 @pytest.mark.parametrize("press", ["finish", "animate_range", "add_corrections", "bake"])
 def test_each_is_one_undo_step(hero: bpy.types.Object, press: str) -> None:
     hero.idiolect.finish.gain_jaw = 0.5
