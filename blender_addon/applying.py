@@ -56,7 +56,7 @@ def apply(task: Task, motion: Motion, raw: bytes = b"") -> list[str]:
     sound.make_room(scene, line.first, line.last)
     show(scene)
     details = [placed.reason] if placed.reason else []
-    details += [f"Kept: the Action “{name}”, which was here before." for name in keyed.kept]
+    details += kept_by(keyed)
     details += [f"{note}." for note in rig.rig_of(target).notes]
     return details
 
@@ -130,6 +130,18 @@ def key_motion(
     )
     name = f"{target.name} speech {Path(line.speech).stem}"
     return keying.key_curves(rig.rig_of(target).curves(motion), line, name, manner)
+
+
+def kept_by(keyed: keying.Keyed) -> list[str]:
+    """What keying has kept, in words for the artist."""
+    return [
+        *(f"Kept: the Action “{name}”, which was here before." for name in keyed.kept),
+        *(
+            f"Keys that you had edited are kept in the Action “{name}”. Edits on a correction layer"
+            " stay where they are."
+            for name in keyed.edited
+        ),
+    ]
 
 
 def store(keyed: keying.Keyed, earlier: list[Stored], *motions: Stored) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 from bpy.props import BoolProperty, IntProperty, StringProperty
 
@@ -60,18 +62,7 @@ class IDIOLECT_OT_animate_range(job.JobOperator, bpy.types.Operator):
         """From the settings to keys, within the range."""
         target, scene = named_or_chosen(context, self.character), context.scene
         task = planning.of_character(scene, target)
-        given = self.properties.is_property_set
-        if given("first") and given("last"):
-            span = (self.first, self.last)
-        elif scene.use_preview_range:
-            span = (scene.frame_preview_start, scene.frame_preview_end)
-        else:
-            raise WorkerError(
-                "No range is chosen.",
-                hint="Drag out a preview range in the timeline (press P), then press again.",
-                code="bad_range",
-            )
-        return animation.steps(applying.within(task, span), preferences.of(context))
+        return animation.steps(applying.within(task, _span(self, scene)), preferences.of(context))
 
 
 class IDIOLECT_OT_add_corrections(bpy.types.Operator):
@@ -119,6 +110,45 @@ class IDIOLECT_OT_add_corrections(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class IDIOLECT_OT_limit_corrections(bpy.types.Operator):
+    """Limit Corrections."""
+
+    bl_idname = "idiolect.limit_corrections"
+    bl_label = "Limit Corrections"
+    bl_description = (
+        "Let corrections within the preview range end at both its ends, so that the rest of the"
+        " speech is as it was"
+    )
+    bl_options = {"REGISTER", "UNDO"}
+
+    character: StringProperty(name="Character", description="Empty: the panel's character")
+    first: IntProperty(name="First", description="Frame at which they begin")
+    last: IntProperty(name="Last", description="Frame at which they end")
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Say why it cannot be pressed."""
+        reason = job.busy_reason()
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Set keys that correct nothing."""
+        try:
+            target = named_or_chosen(context, self.character)
+            span = _span(self, context.scene)
+            blocks = [b for b in applying.spoken_blocks(target) if keying.corrections_of(b)]
+        except WorkerError as error:
+            self.report({"ERROR"}, "\n".join(filter(None, (error.message, error.hint))))
+            return {"CANCELLED"}
+        if not sum(keying.limit_corrections(block, *span) for block in blocks):
+            self.report({"INFO"}, f"No corrections lie between frames {span[0]} and {span[1]}")
+            return {"CANCELLED"}
+        applying.show(context.scene)
+        return {"FINISHED"}
+
+
 class IDIOLECT_OT_bake(bpy.types.Operator):
     """Bake to Action."""
 
@@ -159,10 +189,29 @@ class IDIOLECT_OT_bake(bpy.types.Operator):
         return {"FINISHED"}
 
 
+def _span(operator: Any, scene: bpy.types.Scene) -> tuple[int, int]:
+    """The frames that a script names, or else the preview range.
+
+    Raises:
+        WorkerError: if there is neither.
+    """
+    given = operator.properties.is_property_set
+    if given("first") and given("last"):
+        return operator.first, operator.last
+    if scene.use_preview_range:
+        return scene.frame_preview_start, scene.frame_preview_end
+    raise WorkerError(
+        "No range is chosen.",
+        hint="Drag out a preview range in the timeline (press P), then press again.",
+        code="bad_range",
+    )
+
+
 CLASSES = (
     IDIOLECT_OT_finish,
     IDIOLECT_OT_animate_range,
     IDIOLECT_OT_add_corrections,
+    IDIOLECT_OT_limit_corrections,
     IDIOLECT_OT_bake,
 )
 

@@ -100,9 +100,9 @@ class IDIOLECT_PT_keys(_FinishPart, bpy.types.Panel):
         column.operator("idiolect.animate_range", icon="PREVIEW_RANGE")
         column = layout.column(align=True)
         if any(keying.corrections_of(block) for block in applying.blocks_of(target)):
-            drawing.say(
-                column, "Keys that you set now go to the correction layer", "CHECKMARK", width
-            )
+            text = "Keys that you set now go to the correction layer"
+            drawing.say(column, text, "CHECKMARK", width)
+            column.operator("idiolect.limit_corrections", icon="PREVIEW_RANGE")
         else:
             column.operator("idiolect.add_corrections", icon="NLA_PUSHDOWN")
         column.operator("idiolect.bake", icon="ACTION")

@@ -97,8 +97,8 @@ def reduce(values: npt.ArrayLike, bound: float, exact: Flags | None = None) -> R
             np.concatenate([first[bad], worst[bad]]),
             np.concatenate([worst[bad], last[bad]]),
         )
-    slopes = (slope.reshape(motion.shape) for slope in (fit.slope_in, fit.slope_out))
-    return Reduced(is_key, *slopes, error)
+    slope_in, slope_out = fit.slope_in.reshape(motion.shape), fit.slope_out.reshape(motion.shape)
+    return Reduced(is_key, slope_in, slope_out, error)
 
 
 def _joined(parts: list[Reduced]) -> Reduced:

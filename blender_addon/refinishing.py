@@ -81,18 +81,18 @@ def steps(
             results.append(read_motion(output))
     if reason := rig.why_not(target):
         raise WorkerError(f"{reason}.", hint="Nothing was changed.", code="bad_character")
-    kept: list[str] = []
+    details: list[str] = []
     for motion, result, word in zip(motions, results, finished, strict=True):
         last = motion.first + len(result.weights) - 1
         line = keying.Line(motion.speech, motion.first, last)
         keyed = applying.key_motion(target, result, line)
         applying.store(keyed, motions, motion_store.with_finish(motion, word))
-        kept += keyed.kept
+        details += applying.kept_by(keyed)
     applying.show(scene)
     seconds = time.monotonic() - started
     return job.Outcome(
         f"{target.name}: finished again ({seconds:.2f} s)",
-        tuple(f"Kept: the Action “{name}”, which was here before." for name in kept),
+        tuple(details),
     )
 
 

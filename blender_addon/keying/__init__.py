@@ -14,6 +14,7 @@ from __future__ import annotations
 from .actions import HAS_SLOTS
 from .baking import bake
 from .corrections import add as add_corrections
+from .corrections import limit as limit_corrections
 from .corrections import of as corrections_of
 from .curves import Curve, Place, value_path
 from .nla import CORRECTIONS, MARK, speech_action
@@ -42,6 +43,7 @@ __all__ = [
     "corrections_of",
     "curve_of",
     "key_curves",
+    "limit_corrections",
     "lines_of",
     "places_of",
     "sample_action",

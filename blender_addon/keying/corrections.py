@@ -37,7 +37,30 @@ def add(block: bpy.types.ID, name: str) -> bpy.types.Action:
         else:
             nla.push_down(animation)
     actions.assign(animation, action)
-    animation.action_blend_type = "ADD"
+    # Adds numbers, and turns bones on from where they are.
+    animation.action_blend_type = "COMBINE"
     animation.action_extrapolation = "HOLD"
     animation.action_influence = 1.0
     return action
+
+
+def limit(block: bpy.types.ID, first: int, last: int) -> int:
+    """Let corrections within a range of frames end at both its ends.
+
+    Returns:
+        How many curves have such corrections.
+    """
+    found = 0
+    for curve in actions.active_curves(block.animation_data):
+        if any(first < point.co[0] < last for point in curve.keyframe_points):
+            found += 1
+            for frame in (first, last):
+                curve.keyframe_points.insert(frame, _nothing(curve))
+            curve.update()
+    return found
+
+
+def _nothing(curve: bpy.types.FCurve) -> float:
+    """The value that corrects nothing."""
+    prop = curve.data_path.rsplit(".", 1)[-1]
+    return float(prop == "scale" or (prop == "rotation_quaternion" and curve.array_index == 0))

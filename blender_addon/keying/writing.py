@@ -63,7 +63,8 @@ class Keyed:
 
     Attributes:
         actions: names of the Actions that now hold the motion, one for each data-block.
-        kept: names of earlier Actions that it kept: the artist's own, and edited ones of ours.
+        kept: names of the artist's Actions that now lie below.
+        edited: names of copies of Actions of ours that were edited by hand.
         keys: how many keys the motion has.
         dense: how many it would have with one at each frame.
         error: how far a curve is off for the sake of fewer keys.
@@ -71,6 +72,7 @@ class Keyed:
 
     actions: tuple[str, ...]
     kept: tuple[str, ...] = ()
+    edited: tuple[str, ...] = ()
     keys: int = 0
     dense: int = 0
     error: float = 0.0
@@ -114,6 +116,7 @@ def key_curves(motion: list[Curve], line: Line, name: str, manner: Manner | None
     waiting = iter(fresh)
     made: list[str] = []
     kept: list[str] = []
+    edited: list[str] = []
     for draft in drafts:
         animation = draft.block.animation_data or draft.block.animation_data_create()
         nla.leave_tweak_mode(animation)
@@ -121,12 +124,14 @@ def key_curves(motion: list[Curve], line: Line, name: str, manner: Manner | None
             action, backup = _refill(animation, draft)
         else:
             action, backup = next(waiting), ""
-        kept += filter(None, [backup, _place(animation, action, manner.on_layer)])
+        edited += filter(None, [backup])
+        kept += filter(None, [_place(animation, action, manner.on_layer)])
         made.append(action.name)
     _widen_sliders(motion)
     return Keyed(
         tuple(made),
         tuple(kept),
+        tuple(edited),
         sum(len(keys) for draft in drafts for keys in draft.new.values()),
         sum(draft.dense for draft in drafts),
         max((draft.error for draft in drafts), default=0.0),

@@ -331,6 +331,22 @@ def test_corrections_survive_everything(hero: bpy.types.Object, placement: str) 
     assert layer.use_fake_user
 
 
+def test_a_correction_is_limited_to_a_range(hero: bpy.types.Object) -> None:
+    frames = list(range(20, 100))
+    before = np.array(played(hero, "jawOpen", frames))
+    bpy.ops.idiolect.add_corrections()
+    bpy.context.scene.frame_set(50)
+    block = hero.data.shape_keys.key_blocks["jawOpen"]
+    block.value += 0.1
+    block.keyframe_insert("value", frame=50)
+    assert bpy.ops.idiolect.limit_corrections(first=60, last=70) == {"CANCELLED"}
+    with pytest.raises(RuntimeError, match="No range is chosen"):
+        bpy.ops.idiolect.limit_corrections()
+    assert bpy.ops.idiolect.limit_corrections(first=44, last=58) == {"FINISHED"}
+    more = np.array(played(hero, "jawOpen", frames)) - before
+    np.testing.assert_allclose(more[[0, 24, 30, 38, 79]], [0, 0, 0.1, 0, 0], atol=1e-5)
+
+
 def test_baking_with_few_keys_stays_within_the_bound(hero: bpy.types.Object) -> None:
     frames = list(range(11, 117))
     seen = {name: played(hero, name, frames) for name in ("jawOpen", "mouthClose", "browInnerUp")}

@@ -127,8 +127,8 @@ def test_an_edited_action_of_ours_is_kept() -> None:
     (first,) = key(hero, motion(20)).actions
     curves(bpy.data.actions[first])["jawOpen"].keyframe_points[3].co[1] = 0.123
     keyed = key(hero, motion(20, seed=1))
-    assert keyed.actions == (first,) and keyed.kept == (f"{first} (edited)",)
-    kept = bpy.data.actions[keyed.kept[0]]
+    assert keyed.actions == (first,) and keyed.edited == (f"{first} (edited)",)
+    kept = bpy.data.actions[keyed.edited[0]]
     assert (
         kept.use_fake_user
         and keying.MARK not in kept
