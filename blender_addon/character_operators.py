@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import bpy
-from bpy.props import StringProperty
+from bpy.props import BoolProperty, StringProperty
 
-from . import obj_character, properties, rig
+from . import job, obj_character, preferences, properties, rig, rig_flame
 from .worker.protocol import WorkerError
 
 
@@ -52,7 +52,42 @@ class IDIOLECT_OT_import_objs(bpy.types.Operator):
         return {"FINISHED"}
 
 
-CLASSES = (IDIOLECT_OT_import_objs,)
+class IDIOLECT_OT_fit_expressions(job.JobOperator, bpy.types.Operator):
+    """Fit Expressions."""
+
+    bl_idname = "idiolect.fit_expressions"
+    bl_label = "Fit Expressions"
+    bl_description = (
+        "Let speech move a FLAME rig by its own Exp… keys and its jaw bone (or by keys alone, where"
+        " Jaw is set to Key)"
+    )
+    bl_options = {"UNDO"}
+    job_title = "Fitting expressions"
+
+    character: StringProperty(name="Character", description="Empty: the panel's character")
+    residual: BoolProperty(
+        name="Keys for the Rest",
+        description="Also add keys for what expressions cannot do: blinks, puffed cheeks",
+        default=True,
+    )
+
+    @classmethod
+    def disabled_reason(cls, context: bpy.types.Context) -> str:
+        """Why the button cannot be pressed now."""
+        return job.busy_reason() or preferences.not_ready_reason(context)
+
+    def steps(self, context: bpy.types.Context) -> job.Steps:
+        """Have the matrix made, then keep it with the character."""
+        named = context.scene.objects.get(self.character) if self.character else None
+        target = named or properties.character_of(context)
+        armature = rig.armature_of(target) if target is not None else None
+        if target is not None and properties.of(target).rig.jaw == "KEY":
+            armature = None
+        worker = preferences.of(context).worker()
+        return rig_flame.steps(worker, target, armature, residual=self.residual)
+
+
+CLASSES = (IDIOLECT_OT_import_objs, IDIOLECT_OT_fit_expressions)
 
 
 def register() -> None:

@@ -18,7 +18,7 @@ import bpy
 import numpy as np
 import numpy.typing as npt
 
-from . import keying, properties, rig_bones, visemes
+from . import keying, properties, rig_bones, rig_flame, visemes
 from .key_names import ARKIT_KEYS, keys_by_channel
 from .rig_bones import HEAD_TURNS, JAW_TURNS, Turn, eye_turns
 from .rig_drivers import NotSimpleError, Property, keyed_property
@@ -158,7 +158,11 @@ class Rig:
             slopes = np.array([[one.slopes.get(c, 0.0) for c in channels] for one in seen])
             gram = slopes.T @ slopes
             gram += _RIDGE * np.diag(np.diag(gram))
-            solved = visemes.solve_within(gram, np.stack(values, axis=1) @ slopes)
+            targets = np.stack(values, axis=1) @ slopes
+            flame = [channel.startswith(rig_flame.PREFIX) for channel in channels]
+            solved = visemes.solve_within(gram, targets)
+            # Coefficients lie on both sides of zero, and each has a control of its own.
+            solved[:, flame] = (targets / np.diag(gram))[:, flame]
             found = {channel: solved[:, i] for i, channel in enumerate(channels)}
         for turn in self.turns:
             parts = [read(turn.armature, turn.path, index) for index in range(4)]
@@ -167,8 +171,15 @@ class Rig:
                 shown = turn.read(np.stack(rotation, axis=1))
                 for channel, axis in turn.axes.items():
                     value = shown @ axis / (axis @ axis)
-                    head = channel in HEAD_TURNS
-                    found[channel] = value if head else np.clip(value, 0.0, 1.0)
+                    signed = channel in HEAD_TURNS or channel.startswith(rig_flame.PREFIX)
+                    found[channel] = value if signed else np.clip(value, 0.0, 1.0)
+        fitted = rig_flame.fitted(self.target) if self.mouth == "EXPRESSIONS" else None
+        if fitted is not None and found:
+            frames = len(next(iter(found.values())))
+            prefix = rig_flame.PREFIX
+            own = {n.removeprefix(prefix): v for n, v in found.items() if n.startswith(prefix)}
+            rest = {name: v for name, v in found.items() if not name.startswith(prefix)}
+            found = rest | fitted.to_arkit(own, frames)
         return _without_visemes(found)
 
 
@@ -204,26 +215,39 @@ def rig_of(target: bpy.types.Object) -> Rig:
     for mesh in meshes:
         builder.add_keys(mesh, keys_by_channel(_key_names(mesh)))
     shown = visemes.visemes_of(_key_names(target))
-    mouth = _mouth(settings.mouth, builder.channels, shown)
+    mouth = _mouth(settings.mouth, builder.channels, shown, target)
+    fitted = rig_flame.fitted(target) if mouth == "EXPRESSIONS" else None
+    made: set[str] = set()  # ARKit channels that are shown by something else than their own keys
+    translate: Callable[[Weights], Weights] = dict
     if mouth == "VISEMES":
         builder.leave_out(_is_mouth)
         for mesh in meshes:
             found = visemes.visemes_of(_key_names(mesh))
             builder.add_keys(mesh, {VISEME + name: (key,) for name, key in found.items()})
+        made = {channel for channel in ARKIT_KEYS if _is_mouth(channel)}
+        names = [name.removeprefix(VISEME) for name in builder.channels if name.startswith(VISEME)]
+        translate = functools.partial(_with_visemes, names=names)
+    elif fitted is not None:
+        builder = _Builder()
+        for mesh in meshes[1:]:
+            builder.add_keys(mesh, keys_by_channel(_key_names(mesh)))
+        builder.add_keys(target, rig_flame.keys_of(target, fitted))
+        made = set(fitted.channels)
+        translate = functools.partial(_with_expressions, fitted=fitted)
     turns = _turns(target, meshes, settings, builder, mouth)
-    followed = builder.channels | {channel for turn in turns for channel in turn.axes}
-    spoken = {channel for channel in ARKIT_KEYS if mouth == "VISEMES" and _is_mouth(channel)}
-    missing = tuple(c for c in ARKIT_KEYS if c not in followed and c not in spoken)
-    names = [name.removeprefix(VISEME) for name in builder.channels if name.startswith(VISEME)]
+    followed = made | builder.channels | {channel for turn in turns for channel in turn.axes}
+    missing = tuple(channel for channel in ARKIT_KEYS if channel not in followed)
+    speaks = any(_is_mouth(channel) for channel in followed)
+    speaks = speaks and (mouth != "EXPRESSIONS" or fitted is not None)
     rig = Rig(
         target=target,
         meshes=meshes,
         controls=builder.controls(),
         turns=turns,
         missing=missing,
-        notes=(*builder.notes(), *stand_in_notes(missing)) if mouth else tuple(builder.notes()),
-        mouth=mouth if any(_is_mouth(c) or c.startswith(VISEME) for c in followed) else "",
-        translate=lambda weights: _with_visemes(weights, names) if names else weights,
+        notes=(*builder.notes(), *(stand_in_notes(missing) if speaks else ())),
+        mouth=mouth if speaks else "",
+        translate=translate,
         gain_of=functools.partial(gain_of, settings),
     )
     return _with_reason(rig, builder)
@@ -333,10 +357,12 @@ def _is_mouth(channel: str) -> bool:
     return channel.startswith(("jaw", "mouth", "tongue"))
 
 
-def _mouth(wanted: str, channels: set[str], shown: dict[str, str]) -> str:
+def _mouth(wanted: str, channels: set[str], shown: dict[str, str], target: bpy.types.Object) -> str:
     if wanted != "AUTO":
         return wanted
     keys = sum(_is_mouth(channel) for channel in channels)
+    if keys < _ENOUGH_MOUTH_KEYS and rig_flame.has_expressions(target):
+        return "EXPRESSIONS"
     return "VISEMES" if shown and keys < _ENOUGH_MOUTH_KEYS else "KEYS"
 
 
@@ -360,6 +386,9 @@ def _turns(
     if bones["jaw"] and by_bone and mouth == "KEYS":
         builder.leave_out(lambda channel: channel in JAW_TURNS)
         turns.append(rig_bones.turn_of(armature, bones["jaw"], JAW_TURNS, axes))
+    fitted = rig_flame.fitted(target) if mouth == "EXPRESSIONS" else None
+    if fitted is not None and bones["jaw"] and "jaw_x" in fitted.coefficients:
+        turns.append(rig_flame.jaw_turn(target, armature, bones["jaw"], fitted))
     looks = any(channel.startswith("eyeLook") for channel in builder.channels)
     gaze = settings.gaze if settings.gaze != "AUTO" else "KEYS" if looks else "BONES"
     if gaze != "KEYS" and bones["eye_left"] and bones["eye_right"]:
@@ -435,6 +464,12 @@ def _with_visemes(weights: Weights, names: list[str]) -> Weights:
     return weights | {VISEME + name: values[:, i] for i, name in enumerate(names)}
 
 
+def _with_expressions(weights: Weights, fitted: rig_flame.Fitted) -> Weights:
+    frames = len(next(iter(weights.values())))
+    found = fitted.to_flame(weights, frames)
+    return weights | {rig_flame.PREFIX + name: values for name, values in found.items()}
+
+
 def _without_visemes(weights: Weights) -> Weights:
     names = [name for name in weights if name.startswith(VISEME)]
     if not names:
@@ -451,6 +486,8 @@ def _with_reason(rig: Rig, builder: _Builder) -> Rig:
         reason = f"“{name}” is linked: make a library override of it first"
     elif not rig.mouth and rig.target.data.library is not None:
         reason = f"The mesh of “{name}” is linked: press Override Mesh Data in Rig"
+    elif not rig.mouth and rig_flame.has_expressions(rig.target):
+        reason = f"“{name}” is a FLAME rig: press Add Speech Keys, or Fit Expressions in Rig"
     elif not rig.mouth and builder.notes():
         reason = f"“{name}” has no shape keys for a mouth that can be keyed. {builder.notes()[0]}"
     elif not rig.mouth:

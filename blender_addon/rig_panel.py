@@ -6,7 +6,7 @@ from typing import Any
 
 import bpy
 
-from . import drawing, properties, rig
+from . import drawing, properties, rig, rig_flame
 from .key_names import ARKIT_KEYS
 from .properties import character_of
 from .rig_bones import HEAD_TURNS
@@ -143,6 +143,8 @@ class IDIOLECT_PT_rig(bpy.types.Panel):
         column = layout.column()
         column.use_property_split, column.use_property_decorate = True, False
         column.prop(settings, "mouth")
+        if rig_flame.has_expressions(target):
+            column.operator("idiolect.fit_expressions", icon="MOD_MESHDEFORM")
         column.prop(settings, "other_meshes")
         _draw_bones(column, target, settings)
         layout.label(text="Gains")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import gc
+import hashlib
 import importlib
 import importlib.util
 import logging
@@ -54,6 +55,10 @@ if not TYPE_CHECKING:
 
 WorkerError = protocol.WorkerError
 Job = serving.Job
+
+
+_RIG_MATRIX = 1
+"""Goes up when rigs are fitted in another way, so that no old matrix is read."""
 
 
 class Worker:
@@ -207,6 +212,8 @@ class Worker:
         elif kind == "flame":
             arrays, why_not = _flame_arrays(job)
             answer["no_speech_keys"] = why_not
+        elif kind == "rig_matrix":
+            arrays = _rig_matrix(job)
         else:
             raise _bad_request(job, "kind", kind)
         motion_file.write_arrays(output, arrays)
@@ -295,6 +302,27 @@ def _flame_arrays(job: Job) -> tuple[dict[str, Any], str]:
         keys, why_not = {}, error.message
     speech = {f"speech_{name}": array for name, array in _key_arrays(keys).items()}
     return {**vars(rig), **speech}, why_not
+
+
+def _rig_matrix(job: Job) -> dict[str, Any]:
+    """The matrix between ARKit weights and a FLAME rig; the same rig is fitted once."""
+    from core.face.flame_drive import RigMesh, fit_rig
+    from core.files import cache_dir
+
+    motion_file = _motion_file()
+    path, residual = _path(job, "mesh"), bool(job.params.get("residual"))
+    content = hashlib.sha256(path.read_bytes() + bytes([residual, _RIG_MATRIX])).hexdigest()
+    kept = cache_dir() / f"rig-{content[:20]}.npz"
+    if not kept.exists():
+        mesh = motion_file.read_arrays(path)
+        names = ("jaw_head", "jaw_weights", "jaw_correctives")
+        if not {"vertices", "faces", "expressions"} <= set(mesh):
+            raise _bad_request(job, "mesh", sorted(mesh))
+        job.progress("Fitting the rig", 0, 1)
+        main = (mesh["vertices"], mesh["faces"], mesh["expressions"])
+        found, extra = fit_rig(RigMesh(*main, *map(mesh.get, names)), residual=residual)
+        motion_file.write_arrays(kept, {**vars(found), **extra})
+    return dict(motion_file.read_arrays(kept))
 
 
 def _key_arrays(keys: dict[str, np.ndarray]) -> dict[str, Any]:

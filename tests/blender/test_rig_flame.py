@@ -1,0 +1,102 @@
+"""FLAME rigs: speech on their own expression keys and jaw bone, and the way back."""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+import pytest
+from test_flame_import import evaluated, full, press  # noqa: F401  (a fixture)
+
+from blender_addon import keying, rig, rig_flame
+from blender_addon.key_names import ARKIT_KEYS
+from blender_addon.worker.motion_file import Motion
+
+pytestmark = [pytest.mark.usefixtures("scene", "worker"), pytest.mark.shared]
+
+REST = ("mouthClose", "eyeBlinkLeft", "jawOpen", "mouthPucker")
+
+
+@pytest.fixture
+def head(full) -> bpy.types.Object:  # noqa: F811
+    """A FLAME rig as the FLAME add-on leaves it: expressions, correctives, bones."""
+    made = press(full)
+    for block in list(made.data.shape_keys.key_blocks):
+        if block.name in ARKIT_KEYS:
+            made.shape_key_remove(block)
+    return made
+
+
+def motion(**channels: list[float]) -> Motion:
+    frames = len(next(iter(channels.values())))
+    channels = dict.fromkeys(REST, [0.0] * frames) | channels
+    return Motion(np.array(list(channels.values()), np.float32).T, tuple(channels), 30.0)
+
+
+def show(target: bpy.types.Object, asked: Motion) -> np.ndarray:
+    """Vertices (V, 3) of the last frame of a motion."""
+    keying.key_curves(
+        rig.rig_of(target).curves(asked), keying.Line("x.wav", 1, len(asked.weights)), "x"
+    )
+    bpy.context.scene.frame_set(len(asked.weights))
+    return evaluated(target)
+
+
+def test_speech_moves_expressions_and_the_jaw_bone_as_it_would_move_speech_keys(head) -> None:
+    assert "Fit Expressions" in rig.why_not(head)
+    assert bpy.ops.idiolect.fit_expressions() == {"FINISHED"}
+    actor = rig.rig_of(head)
+    assert actor.can_speak and actor.mouth == "EXPRESSIONS"
+    rested = {name for name in ARKIT_KEYS if f"{name}_rest" in head.data.shape_keys.key_blocks}
+    assert set(REST) <= rested
+    neutral = evaluated(head).copy()
+    shown = {name: show(head, motion(**{name: [0.0, 1.0]})) - neutral for name in REST[1:]}
+    names = {curve.label for curve in actor.curves(motion(jawOpen=[1.0]))}
+    assert "jaw" in names and "Exp001" in names and not names & set(ARKIT_KEYS)
+    shown["closed"] = show(head, motion(jawOpen=[0.0, 1.0], mouthClose=[0.0, 1.0])) - neutral
+    # The same mesh with speech keys of its own.
+    head.animation_data_clear()
+    head.parent.animation_data_clear()
+    head.data.shape_keys.animation_data_clear()
+    for pose in head.parent.pose.bones:
+        pose.rotation_quaternion = (1, 0, 0, 0)
+    assert bpy.ops.idiolect.add_speech_keys() == {"FINISHED"}
+    blocks = head.data.shape_keys.key_blocks
+    for name, found in shown.items():
+        for block in blocks:
+            block.value = 0
+        for key in ("jawOpen", "mouthClose") if name == "closed" else (name,):
+            blocks[key].value = 1
+        wanted = evaluated(head) - neutral
+        error = 1000 * np.linalg.norm(found - wanted, axis=1).max()
+        size = 1000 * np.linalg.norm(wanted, axis=1).max()
+        print(f"{name}: {error:.2f} mm of {size:.1f}")
+        assert error < 0.05 + 0.02 * size, name
+
+
+def test_with_jaw_by_key_the_bone_rests(head) -> None:
+    head.idiolect.rig.jaw = "KEY"
+    assert bpy.ops.idiolect.fit_expressions() == {"FINISHED"}
+    labels = {curve.label for curve in rig.rig_of(head).curves(motion(jawOpen=[1.0]))}
+    assert "jaw" not in labels and "jawOpen_rest" in labels
+
+
+def test_an_action_on_a_flame_rig_is_read_back(head) -> None:
+    assert bpy.ops.idiolect.fit_expressions(residual=False) == {"FINISHED"}
+    rng = np.random.default_rng(0)
+    names = ("jawOpen", "mouthPucker", "mouthSmileLeft", "mouthSmileRight")
+    asked = Motion(rng.uniform(0, 0.4, (20, 4)).astype(np.float32), names, 30.0)
+    actor = rig.rig_of(head)
+    values = {(c.datablock, c.data_path, c.index): c.values for c in actor.curves(asked)}
+    found = actor.weights_of(lambda *place: values.get(place))
+    for column, name in enumerate(names):
+        assert np.abs(found[name] - asked.weights[:, column]).max() < 0.02, name
+    assert "jawOpen" in found
+
+
+def test_a_mesh_without_expressions_cannot_be_fitted() -> None:
+    from scenes import speaking_mesh
+
+    speaking_mesh()
+    with pytest.raises(RuntimeError, match="no FLAME mesh"):
+        bpy.ops.idiolect.fit_expressions()
+    assert rig_flame.fitted(bpy.context.active_object) is None
