@@ -57,10 +57,6 @@ WorkerError = protocol.WorkerError
 Job = serving.Job
 
 
-_RIG_MATRIX = 1
-"""Goes up when rigs are fitted in another way, so that no old matrix is read."""
-
-
 class Worker:
     """What a worker can do: one method per request, named after it."""
 
@@ -306,12 +302,14 @@ def _flame_arrays(job: Job) -> tuple[dict[str, Any], str]:
 
 def _rig_matrix(job: Job) -> dict[str, Any]:
     """The matrix between ARKit weights and a FLAME rig; the same rig is fitted once."""
-    from core.face.flame_drive import RigMesh, fit_rig
+    from core.face import flame_drive
     from core.files import cache_dir
 
     motion_file = _motion_file()
     path, residual = _path(job, "mesh"), bool(job.params.get("residual"))
-    content = hashlib.sha256(path.read_bytes() + bytes([residual, _RIG_MATRIX])).hexdigest()
+    # Other code fits in another way: no matrix of an older version is read.
+    code = [file.read_bytes() for file in sorted(Path(flame_drive.__file__).parent.glob("*.py"))]
+    content = hashlib.sha256(b"".join([path.read_bytes(), bytes([residual]), *code])).hexdigest()
     kept = cache_dir() / f"rig-{content[:20]}.npz"
     if not kept.exists():
         mesh = motion_file.read_arrays(path)
@@ -320,7 +318,8 @@ def _rig_matrix(job: Job) -> dict[str, Any]:
             raise _bad_request(job, "mesh", sorted(mesh))
         job.progress("Fitting the rig", 0, 1)
         main = (mesh["vertices"], mesh["faces"], mesh["expressions"])
-        found, extra = fit_rig(RigMesh(*main, *map(mesh.get, names)), residual=residual)
+        rig = flame_drive.RigMesh(*main, *map(mesh.get, names))
+        found, extra = flame_drive.fit_rig(rig, residual=residual)
         motion_file.write_arrays(kept, {**vars(found), **extra})
     return dict(motion_file.read_arrays(kept))
 
