@@ -46,9 +46,10 @@ def curves(
         axis.set_ylabel(f"{name}\n{unit}", fontsize=8)
         axis.grid(alpha=0.25)
         if place == 0:
-            axis.legend(loc="upper right", fontsize=8, ncols=min(6, len(lines)))
+            figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", fontsize=8,
+                          ncols=min(6, len(lines)))  # fmt: skip
     axes[-1].set_xlabel("s")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     return figure
 
 
@@ -66,8 +67,8 @@ def shaded_curves(
                   label=f"{label} {number:g}")  # fmt: skip
     axis.set(xlabel="s", ylabel=unit)
     axis.grid(alpha=0.25)
-    axis.legend(fontsize=8, ncols=min(6, len(lines)), loc="upper right")
-    figure.suptitle(title, fontsize=10)
+    figure.legend(loc="outside upper right", fontsize=8, ncols=min(6, len(lines)))
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     return figure
 
 

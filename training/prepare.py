@@ -4,7 +4,8 @@
 
 READER is one of vocaset, biwi, beat, beat2, hdtf, flame-tracks, live-link (`training.readers`).
 Motion is resampled by time, speech brought to 16 kHz and to one level, phones taken from a
-TextGrid, else found by forced alignment of the transcript, else marked as unknown; splits are as
+TextGrid, else found by forced alignment of the transcript (pocketsphinx, or a CTC recogniser of
+phones by --ctc), else marked as unknown; splits are as
 published.
 
 OUT appears whole at the end or not at all. Where sound and motion differ in length by no more than
@@ -243,12 +244,20 @@ def _whole_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def forced_alignment() -> Align:
+def forced_alignment(ctc: str | None = None) -> Align:
     """Forced alignment by pocketsphinx, which is loaded when the first transcript comes.
 
+    Args:
+        ctc: Align by this CTC recogniser of phones instead; it is loaded at once.
+
     Raises:
-        IdiolectError: By the function returned: pocketsphinx is not installed.
+        IdiolectError: The recogniser cannot be loaded; by the function returned: pocketsphinx is
+            not installed.
     """
+    if ctc:
+        from training.ctc_alignment import CtcAligner
+
+        return CtcAligner(ctc)
 
     @functools.cache
     def aligner() -> Aligner:
@@ -288,6 +297,8 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     parser.add_argument("--trim", action="store_true", help="cut larger differences, and say so")
     parser.add_argument("--skip-bad", action="store_true", help="leave out what cannot be used")
+    parser.add_argument("--ctc", metavar="MODEL", help="align transcripts by this recogniser of "
+                        "phones (training.ctc_alignment) instead of by pocketsphinx")  # fmt: skip
     parser.add_argument("--no-align", action="store_true", help="do not align transcripts")
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -296,7 +307,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not (np.isfinite(chosen.fps) and chosen.fps > 0):
             raise IdiolectError(f"expected a frame rate above zero, found {chosen.fps}",
                                 setting="--fps", code="bad_range")  # fmt: skip
-        align = None if chosen.no_align else forced_alignment()
+        align = None if chosen.no_align else forced_alignment(chosen.ctc)
         summary = prepare(
             chosen.reader, chosen.source, chosen.out, options,
             identities=chosen.identities, limit=chosen.limit, align=align,
