@@ -22,6 +22,7 @@ from core.motion import MotionClip, resample
 from training.batches import main_emotion
 from training.codes import MIXES, Finding, probe, retrieval, rises
 from training.corpus import UNKNOWN_EMOTION, Corpus
+from training.durations import duration_error
 from training.surfaces import Surface
 
 PROBED = 480
@@ -105,6 +106,9 @@ def code_report(
                 with torch.enable_grad():
                     found = probe(*styles[0], *styles[1])
                 report.add("person read from style codes", found)
+    if (durations := duration_error(animator, corpus, clips)) is not None:
+        finding = Finding(durations.error_ms, durations.guess_ms, durations.phones)
+        report.add("error of phone durations (ms)", finding)
     return report
 
 

@@ -83,7 +83,7 @@ def _codes_table(names: Sequence[str], evaluations: Sequence[Evaluated]) -> list
             else:
                 cells.append(f"{_cell(found['value'])} ({_cell(found['chance'])})")
         rows.append([key, *cells])
-    return ["", "## What codes hold", "", *table(["right (guessing)", *names], rows)]
+    return ["", "## What codes hold", "", *table(["found (by guessing)", *names], rows)]
 
 
 def _group_table(groups: dict[str, dict[str, float]]) -> list[str]:

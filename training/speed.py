@@ -4,7 +4,8 @@
 
 Whole training steps of a preset with all its losses are timed, with the parallel decoder, with the
 autoregressive one under teacher forcing (as in the middle of a training: part of the past is the
-model's own), and rolled out freely, frame by frame, as Mimic trains. The batch is of random
+model's own), and rolled out freely, frame by frame, as Mimic trains; and forward and backward
+passes of the decoder alone. The batch is of random
 numbers in the preset's sizes, the backbone's work left out: neither changes with the decoder.
 """
 
@@ -13,10 +14,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -26,6 +27,7 @@ from core.learning.batch import Batch
 from core.learning.objective import FaceMeasures, sides_for
 from core.learning.trainer import Trainer
 from core.model.config import load_toml
+from core.model.decoder import Past
 from core.model.model import IdiolectModel
 from core.model.speech_encoder import SpeechTracks
 from core.phones import PHONES
@@ -80,8 +82,20 @@ class OneBatch:
         return iter(())
 
 
-def steps_per_second(config: TrainConfig, decoder: str, steps: int, device: torch.device) -> float:
-    """Training steps a second with one of `DECODERS`."""
+class Speed(NamedTuple):
+    """How fast a decoder trains, the best of several tries: other work on a machine slows it.
+
+    Attributes:
+        steps: Whole training steps a second.
+        decodings: Forward and backward passes of the decoder alone, a second.
+    """
+
+    steps: float
+    decodings: float
+
+
+def speed_of(config: TrainConfig, decoder: str, tries: int, device: torch.device) -> Speed:
+    """Measure one of `DECODERS`."""
     changes = dict(DECODERS[decoder])
     kind = str(changes.pop("decoder_kind"))
     looking_back = replace(config.model.autoregressive, **changes)
@@ -99,28 +113,54 @@ def steps_per_second(config: TrainConfig, decoder: str, steps: int, device: torc
     )
     trainer = Trainer(model, sides, source, config.optim, 1, device=device)
     trainer.step = config.optim.steps // 2
-    trainer.train_step()  # what is done once, is done now
-    begun = time.perf_counter()
-    for _ in range(steps):
-        trainer.train_step()  # ends with numbers on the processor: it has waited for the device
-    return steps / (time.perf_counter() - begun)
+    batch = source.batch(0)
+    width = model_config.speech.encoder.width
+    features = torch.rand(*batch.motion.shape[:2], width, device=device, requires_grad=True)
+    mask = torch.ones(batch.motion.shape[:2], dtype=torch.bool, device=device)
+    condition = torch.rand(len(features), 1, model.condition(1, None, None).shape[-1]).to(device)
+    past = Past(batch.motion[:, 0], batch.motion, config.model.autoregressive.rollout)
+
+    def decode() -> None:
+        model.decode(features, condition, mask, past).square().mean().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def step() -> None:
+        trainer.train_step()  # ends with numbers on the processor
+
+    return Speed(1.0 / _shortest(step, tries), 1.0 / _shortest(decode, tries))
 
 
-def measure(config: TrainConfig, steps: int, device: torch.device) -> dict[str, float]:
-    """Steps a second of every decoder."""
-    return {name: steps_per_second(config, name, steps, device) for name in DECODERS}
+def _shortest(work: Callable[[], None], tries: int) -> float:
+    """Seconds that work takes at best; the first time, which makes ready, does not count."""
+    work()
+    taken = []
+    for _ in range(tries):
+        begun = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - begun)
+    return min(taken)
 
 
-def report(found: dict[str, float], config: TrainConfig, device: torch.device) -> list[str]:
+def report(found: dict[str, Speed], config: TrainConfig, device: torch.device) -> list[str]:
     """Lines of a Markdown table."""
     motion, data = config.model.motion, config.data
-    slowest = found[next(iter(DECODERS))]
-    rows = [[name, f"{rate:.3g}", f"{rate / slowest:.1f}"] for name, rate in found.items()]
+    first = found[next(iter(DECODERS))]
+    rows = [
+        [
+            name,
+            f"{speed.steps:.3g}", f"{speed.steps / first.steps:.1f}",
+            f"{speed.decodings:.3g}", f"{speed.decodings / first.decodings:.1f}",
+        ]
+        for name, speed in found.items()
+    ]  # fmt: skip
     said = (
         f"{config.name}: {data.batch} clips of {data.window_s:g} s at {motion.fps:g} frames a "
         f"second, {motion.channels} channels, {device.type}, {torch.get_num_threads()} threads"
     )
-    return [said, "", *table(["decoder", "steps a second", "times free rollout"], rows)]
+    header = ["decoder", "training steps a second", "times rollout", "decodings a second",
+              "times rollout"]  # fmt: skip
+    return [said, "", *table(header, rows)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -138,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = load_toml(TrainConfig, options.config, options.settings)
         device = pick(config.device)
-        found = measure(config, options.steps, device)
+        found = {name: speed_of(config, name, options.steps, device) for name in DECODERS}
     except IdiolectError as error:
         print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
         return 2

@@ -184,6 +184,18 @@ class ModelSide(Side):
         """First step of the discriminators."""
         return int(self.weights.adversaries_from * self.optim.steps)
 
+    def predict(self, batch: Batch) -> Tensor:
+        """See `Side.predict`."""
+        return self.model(
+            self._tracks(batch),
+            batch.speech_lengths,
+            batch.motion.shape[1],
+            style=self._style(batch)[:, None],
+            emotion=batch.emotion,
+            motion_lengths=batch.motion_lengths,
+            past=self._past(batch, 0),
+        )
+
     def _style(self, batch: Batch) -> Tensor:
         if isinstance(self.model.style_encoder, IdentityStyles):
             return self.model.style_encoder(batch.identities)

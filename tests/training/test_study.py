@@ -138,7 +138,7 @@ def test_decoders_are_timed_on_one_batch(capsys: pytest.CaptureFixture[str]) -> 
     printed = capsys.readouterr().out
     assert "2 clips of 1.2 s at 25 frames" in printed
     rates = {
-        line.split("|")[1].strip(): float(line.split("|")[2])
+        line.split("|")[1].strip(): float(line.split("|")[4])
         for line in printed.splitlines()
         if line.startswith("| ") and "decoder" not in line and "---" not in line
     }

@@ -97,6 +97,29 @@ def test_resumed_run_equals_an_uninterrupted_one(
         assert torch.equal(parts.tensors[name], value), name
 
 
+def test_curves_and_the_last_file(corpus: Path, backbone: Path, tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    config = tiny(backbone, "optim.log_every=5", "model.style.hide_emotion=true")
+    model = train(config, corpus, tmp_path)
+    told = events.EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0})
+    told.Reload()
+    scalars = set(told.Tags()["scalars"])
+    assert {"training/total", "training/gradient", "training/learning_rate"} <= scalars
+    assert {"validation/reconstruction", "validation/lve_mm", "validation/ldtw_m"} <= scalars
+    assert [point.step for point in told.Scalars("training/total")] == [5, 10, 15, 20]
+    assert [image.step for image in told.Images("validation/lips")] == [10, 20]
+    facts = load_checkpoint(model).metadata
+    assert facts["validation"]["lve_mm"] == pytest.approx(
+        told.Scalars("validation/lve_mm")[-1].value, rel=1e-5
+    )
+    # Stopped between the last step and the last file: the file is made up for.
+    first = load_checkpoint(model).tensors
+    model.unlink()
+    assert train(config, corpus, tmp_path) == model
+    for name, value in load_checkpoint(model).tensors.items():
+        assert torch.equal(value, first[name]), name
+
+
 def test_trained_model_animates_and_bundles(
     corpus: Path, backbone: Path, tmp_path: Path, speech_file: Path
 ) -> None:
