@@ -39,17 +39,17 @@ _UNKNOWN = -1000.0
 class SearchSettings:
     """How the search weighs and prunes."""
 
-    language: float = 1.6
+    language: float = 1.2
     """Weight of the language model against what was heard."""
     word_cost: float = 1.0
     """Cost of every word, in nats."""
     stay_cost: float = 0.0
     """Cost of staying in a phone for another frame."""
-    most: int = 1500
+    most: int = 3000
     """Hypotheses kept a frame."""
-    beam: float = 14.0
+    beam: float = 18.0
     """Those worse than the best by more are dropped."""
-    most_ends: int = 40
+    most_ends: int = 60
     """Word ends followed up a frame."""
 
 
