@@ -21,6 +21,7 @@ LONGEST_LAG_S = 0.2
 REST_MARGIN_S = 0.2
 MOVING_MM_PER_S = 10.0
 JAW = ARKIT_CHANNELS.index("jawOpen")
+ROUND = [ARKIT_CHANNELS.index(name) for name in ("mouthPucker", "mouthFunnel")]
 
 
 @dataclass
@@ -28,7 +29,7 @@ class LipSyncScore:
     """How the lips follow the words, summed over clips; see `summary` for what is measured."""
 
     closures: ClosureCount = field(default_factory=ClosureCount)
-    jaw: list[tuple[int, float]] = field(default_factory=list)
+    curves: list[tuple[float, ...]] = field(default_factory=list)
     lag_s: list[float] = field(default_factory=list)
     silent: int = 0
     moving: int = 0
@@ -43,15 +44,16 @@ class LipSyncScore:
             segments: the phones that were said.
             reference: what the procedural animator makes of them, at the same frame rate.
         """
-        gaps, jaw = _at_100_hz(motion)
-        reference_gaps, reference_jaw = _at_100_hz(reference)
+        gaps, *own = _at_100_hz(motion)
+        reference_gaps, *wanted = _at_100_hz(reference)
         count = min(len(gaps), len(reference_gaps), round(segments[-1].end_s * RATE_HZ))
         gap, reference_gap = gaps[:count].max(axis=1), reference_gaps[:count].max(axis=1)
         silent = marks(segments, (SILENCE,), count)
         self.closures.add(
             gap <= CLOSED_MM, marks(segments, BILABIALS, count), silent, rate_hz=RATE_HZ
         )
-        self.jaw.append((count, correlation(jaw[:count], reference_jaw[:count])))
+        pairs = [(gap, reference_gap), *zip(own, wanted, strict=True)]
+        self.curves.append((count, *(correlation(a[:count], b[:count]) for a, b in pairs)))
         self.lag_s.append(_lag_s(gap, reference_gap))
         at_rest = ~widen(~silent, round(REST_MARGIN_S * RATE_HZ))[:-1]
         speed = np.abs(np.diff(gap)) * RATE_HZ
@@ -70,21 +72,23 @@ class LipSyncScore:
         - closure_recall, closure_precision: of p, b, m by the inner-lip gap of the built-in head,
           at most 0.5 mm within 60 ms of the aligned phone; each closure counts once, one that is
           held over other speech is wrong;
-        - jaw: correlation of jawOpen with that of the procedural animator driven by the aligned
-          phones;
+        - jaw, rounding, lips: correlation of jawOpen, of pucker and funnel together, and of the lip
+          gap with those of the procedural animator driven by the aligned phones;
         - moving_in_silence: part of the silent time, 0.2 s and more away from speech, in which the
           lip gap changes by more than 10 mm/s;
         - lag_ms: median delay behind the procedural animator, positive is late;
         - vowel_gap_mm: mean widest lip gap in open vowels;
         - jerk: third derivative of the lip gap (RMS), as a multiple of the procedural animator's.
         """
-        weights = np.array([weight for weight, _ in self.jaw], dtype=np.float64)
-        values = np.array([value for _, value in self.jaw])
+        table = np.array(self.curves, dtype=np.float64).reshape(-1, 4)
+        lips, jaw, rounding = table[:, 0] @ table[:, 1:] / max(1.0, table[:, 0].sum())
         return {
             "closure_recall": self.closures.recall,
             "closure_precision": self.closures.precision,
             "closures": float(self.closures.wanted),
-            "jaw": float(weights @ values / max(1.0, weights.sum())),
+            "jaw": float(jaw),
+            "rounding": float(rounding),
+            "lips": float(lips),
             "moving_in_silence": self.moving / max(1, self.silent),
             "lag_ms": 1000 * float(np.median(self.lag_s)) if self.lag_s else 0.0,
             "vowel_gap_mm": float(np.mean(self.vowel_gap_mm)) if self.vowel_gap_mm else 0.0,
@@ -102,14 +106,19 @@ def marks(segments: Sequence[Segment], phones: Sequence[str], count: int) -> np.
     return flags
 
 
-def _at_100_hz(motion: MotionClip) -> tuple[np.ndarray, np.ndarray]:
-    """Lip gaps (T, P) in mm, and jawOpen (T,)."""
+def _at_100_hz(motion: MotionClip) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lip gaps (T, P) in mm, jawOpen (T,) and rounding (T,)."""
     weights = motion.select(ARKIT_CHANNELS)
     frames = np.arange(len(weights)) / motion.fps
     times = np.arange(int(frames[-1] * RATE_HZ) + 1) / RATE_HZ
     gaps = lip_gap_mm(weights)
     columns = [np.interp(times, frames, column) for column in gaps.T]
-    return np.stack(columns, axis=1), np.interp(times, frames, weights[:, JAW])
+    jaw, rounding = weights[:, JAW], weights[:, ROUND].sum(axis=1)
+    return (
+        np.stack(columns, axis=1),
+        np.interp(times, frames, jaw),
+        np.interp(times, frames, rounding),
+    )
 
 
 def _lag_s(curve: np.ndarray, reference: np.ndarray) -> float:

@@ -1,13 +1,19 @@
 """Scores a model on real speech whose words are known: the release gate.
 
-    python -m training.score --speech DIR [--split test] [--checkpoint C] [--fps 24 30] [--raw]
+    python -m training.score --speech DIR [--split test] [--checkpoint C] [--fps 24 30 …]
+        [--modes fast accurate transcript] [--raw] [--finished] [--tts 24] [--motion TAKES]
+        [--languages] [--out FOLDER] [--worst 10]
 
-DIR holds index.csv and recordings. Forced alignment of the exact transcripts is the reference. A
-table in Markdown goes to standard output (figures as JSON with --json): the phones that the
-backbone hears (`training.phone_scores`), and, where the checkpoint is a whole model, the motion of
-the built-in head (`training.lip_sync_score`), beside that of the procedural animator on the aligned
-phones, which is what could be reached. Intervals are the 2.5th and 97.5th percentile over
-resampled speakers.
+DIR holds index.csv and recordings. Forced alignment of the exact transcripts (pocketsphinx) is the
+reference. A table in Markdown goes to standard output, and with --out also into FOLDER, with the
+figures as JSON and as pictures: the phones that are heard (`training.phone_scores`), and, where the
+checkpoint is a whole model, the motion of the built-in head (`training.lip_sync_score`), beside
+that of the procedural animator on the aligned phones, which is what could be reached. Modes: "fast"
+goes by the backbone alone, "accurate" lets a recogniser find the words first, "transcript" is given
+them. Intervals are the 2.5th and 97.5th percentile over resampled speakers. --tts adds clips of
+synthesisers (voices that the backbone knows), --motion correlations with a captured take,
+--languages other languages and drawn-out, sung-like speech (`training.score_elsewhere`); --worst
+draws the clips with most mistakes (`training.score_worst`).
 """
 
 from __future__ import annotations
@@ -16,10 +22,9 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,12 +33,16 @@ from core.animator import BUNDLED_CHECKPOINT, Animator
 from core.audio import load_speech, speech_gain
 from core.checkpoint import load_checkpoint
 from core.errors import IdiolectError
-from core.finishing import FinishSettings
+from core.finishing import FinishSettings, finish_raw
+from core.listening import SpeechSource
 from core.model.speech import prosody
+from core.motion import MotionClip
 from core.phones import Segment
+from core.transcript import KnownWords, Said, find_words
 from training.backbone import load_backbone
 from training.lip_sync_score import LipSyncScore
-from training.phone_scores import ClosureCount, PhoneScore
+from training.phone_scores import PhoneScore
+from training.score_report import SpeakerScores, report, save_bars, table
 from training.synthesis.alignment import Aligner, labels_from
 from training.synthesis.animator import animate_phones
 from training.synthesis.speech_corpus import kind_of, pronouncer, real_clips
@@ -41,16 +50,8 @@ from training.synthesis.styles import SpeakingStyle
 
 log = logging.getLogger(__name__)
 
-Score = TypeVar("Score", PhoneScore, LipSyncScore)
-
-PHONE_FIGURES = (
-    *("visemes", "visemes_exact", "closure_recall", "closure_precision", "loose_recall"),
-    *("loose_precision", "silence_recall", "silence_precision", "jaw", "rounding", "lips"),
-)
-MOTION_FIGURES = (
-    *("closure_recall", "closure_precision", "jaw", "moving_in_silence", "lag_ms"),
-    *("vowel_gap_mm", "jerk"),
-)
+MODES = ("fast", "accurate", "transcript")
+CEILING = "procedural, aligned phones"
 
 
 @dataclass
@@ -69,12 +70,20 @@ class Spoken:
 
 
 @dataclass
-class SpeakerScores:
-    """What one speaker's clips scored; motion by the name of its column in the table."""
+class ClipScore:
+    """How one clip went, for finding the worst."""
 
-    groups: tuple[str, ...]
-    phones: PhoneScore = field(default_factory=PhoneScore)
-    motion: dict[str, LipSyncScore] = field(default_factory=dict)
+    clip: Spoken
+    score: LipSyncScore
+    motion: MotionClip
+    reference: MotionClip
+    posteriors: np.ndarray
+
+    @property
+    def mistakes(self) -> int:
+        """Closures missed and closures made wrongly."""
+        closures = self.score.closures
+        return closures.wanted - closures.hit + closures.made - closures.right
 
 
 def reference_clips(folder: Path, split: str, prompts: bool, limit: int | None) -> list[Spoken]:
@@ -110,154 +119,100 @@ def reference_clips(folder: Path, split: str, prompts: bool, limit: int | None) 
     return clips
 
 
-def score(
-    clips: Sequence[Spoken],
-    checkpoint: Path,
-    fps: Sequence[float] = (30.0,),
-    finishing: Sequence[str] = ("finished",),
-    style: str | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> dict[str, SpeakerScores]:
-    """Scores a checkpoint on aligned clips.
+class Scorer:
+    """Scores clips with one checkpoint.
 
     Args:
-        clips: see `reference_clips`.
         checkpoint: a whole model, or a backbone alone.
         fps: frame rates to animate at.
+        modes: of MODES.
         finishing: any of "raw" and "finished".
         style: name of a style; the model's default by default.
-        progress: called with (stage, done, total).
-
-    Returns:
-        Scores by speaker.
     """
-    backbone = load_backbone(checkpoint)
-    animator = Animator(checkpoint) if "model" in load_checkpoint(checkpoint).config else None
-    results: dict[str, SpeakerScores] = {}
-    for done, clip in enumerate(clips):
-        if progress:
-            progress("Scoring", done, len(clips))
-        speaker = results.setdefault(clip.row["speaker"], SpeakerScores(_groups(clip.row)))
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        fps: Sequence[float] = (30.0,),
+        modes: Sequence[str] = ("fast",),
+        finishing: Sequence[str] = ("finished",),
+        style: str | None = None,
+    ) -> None:
+        self._backbone = load_backbone(checkpoint)
+        whole = "model" in load_checkpoint(checkpoint).config
+        self.animator = Animator(checkpoint) if whole else None
+        self._fps, self._modes, self._finishing, self._style = fps, modes, finishing, style
+        self.results: dict[str, SpeakerScores] = {}
+        self.clips: list[ClipScore] = []
+        """Each clip as it went in the first mode, finished, at the first frame rate."""
+
+    def add(self, clip: Spoken) -> None:
+        """Scores a clip."""
         level = torch.from_numpy(clip.samples * np.float32(speech_gain(clip.samples)))[None]
         with torch.inference_mode():
-            logits = backbone(level).phone_logits
+            heard = self._backbone(level).phone_logits
             voice = prosody(level)[0].numpy()
-        labels = labels_from(clip.segments, len(clip.samples) // 160)
-        speaker.phones.add(labels[::2], logits[0].softmax(-1).numpy())
-        if animator is None:
-            continue
-        for rate in fps:
-            reference = animate_phones(clip.segments, voice, SpeakingStyle(), fps=rate)
-            ceiling = speaker.motion.setdefault(
-                f"from the transcript, {rate:g} fps", LipSyncScore()
-            )
+        assert heard is not None  # a compact backbone always gives them
+        posteriors = heard[0].softmax(-1).numpy()
+        labels = labels_from(clip.segments, len(clip.samples) // 160)[::2]
+        speaker = self.results.setdefault(clip.row["speaker"], SpeakerScores(_groups(clip.row)))
+        references = {
+            rate: animate_phones(clip.segments, voice, SpeakingStyle(), fps=rate)
+            for rate in (self._fps if self.animator else ())
+        }
+        for rate, reference in references.items():
+            ceiling = speaker.motion.setdefault(f"{CEILING}, {rate:g} fps", LipSyncScore())
             ceiling.add(reference, clip.segments, reference)
-            for name in finishing:
+        for mode in self._modes:
+            said = self._words(mode, clip, posteriors)
+            known = posteriors if said is None else said.posteriors(posteriors)
+            speaker.phones.setdefault(mode, PhoneScore()).add(labels, known)
+            if self.animator is None:
+                continue
+            source = SpeechSource(clip.samples)
+            raw = self.animator.perform(source, style=self._style, words=said)
+            for name in self._finishing:
                 settings = FinishSettings() if name == "finished" else None
-                motion = animator.animate(clip.samples, style=style, fps=rate, finishing=settings)
-                column = f"{name}, {rate:g} fps"
-                found = speaker.motion.setdefault(column, LipSyncScore())
-                found.add(motion, clip.segments, reference)
-    return results
+                for rate, reference in references.items():
+                    motion = finish_raw(raw, settings, rate)
+                    one = LipSyncScore()
+                    one.add(motion, clip.segments, reference)
+                    column = f"{mode}, {name}, {rate:g} fps"
+                    total = speaker.motion.get(column, LipSyncScore())
+                    speaker.motion[column] = _sum(total, one)
+                    if (mode, name, rate) == (self._modes[0], self._finishing[-1], self._fps[0]):
+                        self.clips.append(ClipScore(clip, one, motion, reference, known))
+
+    def _words(self, mode: str, clip: Spoken, posteriors: np.ndarray) -> Said | None:
+        known = {
+            "fast": KnownWords(),
+            "accurate": KnownWords(accurate=True),
+            "transcript": KnownWords(clip.row["transcript"]),
+        }[mode]
+        told: list[str] = []
+        seconds = len(clip.samples) / 16000
+        said = find_words(known, posteriors, seconds, lambda: iter(()), warn=told.append)
+        for warning in told:
+            log.info("%s: %s", clip.row["file"], warning)
+        return said
 
 
-def merged(kind: type[Score], scores: Iterable[Score]) -> Score:
-    """One score that holds the sums of many."""
-    total = kind()
-    for part in scores:
-        for entry in fields(kind):
-            value, more = getattr(total, entry.name), getattr(part, entry.name)
-            if isinstance(value, ClosureCount):
-                for count in fields(ClosureCount):
-                    summed = getattr(value, count.name) + getattr(more, count.name)
-                    setattr(value, count.name, summed)
-            else:
-                setattr(total, entry.name, value + more)
-    return total
+def _sum(first: LipSyncScore, second: LipSyncScore) -> LipSyncScore:
+    from training.score_report import merged
 
-
-def report(results: dict[str, SpeakerScores], resamples: int = 300) -> dict[str, Any]:
-    """Figures of every group, with intervals for all speakers together.
-
-    Returns:
-        {group: {"phones": {figure: value}, "motion": {column: {figure: value}}}}, and under
-        "intervals" the same for "all" with [low, high] in place of values.
-    """
-    speakers = list(results.values())
-    groups = sorted({group for speaker in speakers for group in speaker.groups})
-    found: dict[str, Any] = {}
-    for group in ("all", *groups):
-        members = [s for s in speakers if group == "all" or group in s.groups]
-        found[group] = {"speakers": len(members), **_figures(members)}
-    rng = np.random.default_rng(0)
-    draws = [
-        _figures([speakers[i] for i in rng.integers(len(speakers), size=len(speakers))])
-        for _ in range(resamples)
-    ]
-    found["intervals"] = _intervals(draws)
-    return found
-
-
-def table(found: dict[str, Any]) -> str:
-    """The report as Markdown."""
-    groups = [name for name in found if name != "intervals"]
-    lines = ["## Phones heard", "", _row(["group", "speakers", *PHONE_FIGURES])]
-    lines.append(_row(["---"] * (2 + len(PHONE_FIGURES))))
-    for group in groups:
-        values = found[group]["phones"]
-        lines.append(
-            _row(
-                [group, str(found[group]["speakers"]), *(f"{values[k]:.3f}" for k in PHONE_FIGURES)]
-            )
-        )
-    lines.append(_row(["interval", "", *_spans(found["intervals"]["phones"], PHONE_FIGURES)]))
-    columns = list(found["all"]["motion"])
-    if columns:
-        lines += ["", "## Motion of the built-in head", ""]
-        lines += [_row(["motion", "group", *MOTION_FIGURES])]
-        lines.append(_row(["---"] * (2 + len(MOTION_FIGURES))))
-    for column in columns:
-        for group in groups:
-            values = found[group]["motion"][column]
-            lines.append(_row([column, group, *(f"{values[k]:.3f}" for k in MOTION_FIGURES)]))
-        spans = _spans(found["intervals"]["motion"][column], MOTION_FIGURES)
-        lines.append(_row([column, "interval", *spans]))
-    return "\n".join(lines)
-
-
-def _figures(speakers: Sequence[SpeakerScores]) -> dict[str, Any]:
-    columns = list(speakers[0].motion)
-    return {
-        "phones": merged(PhoneScore, (s.phones for s in speakers)).summary(),
-        "motion": {
-            column: merged(LipSyncScore, (s.motion[column] for s in speakers)).summary()
-            for column in columns
-        },
-    }
-
-
-def _intervals(draws: Sequence[Any]) -> Any:
-    if isinstance(draws[0], dict):
-        return {key: _intervals([draw[key] for draw in draws]) for key in draws[0]}
-    return [float(value) for value in np.percentile(draws, (2.5, 97.5))]
-
-
-def _spans(intervals: dict[str, list[float]], figures: Sequence[str]) -> list[str]:
-    return ["{:.3f}–{:.3f}".format(*intervals[figure]) for figure in figures]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _log_progress(stage: str, done: int, total: int) -> None:
-    if done % 10 == 0:
-        log.info("%s: %d of %d", stage, done, total)
+    return merged(LipSyncScore, (first, second))
 
 
 def _groups(row: dict[str, str]) -> tuple[str, ...]:
     gender = {"F": ("women",), "M": ("men",)}.get(row.get("gender", "").upper()[:1], ())
     return (*gender, row["corpus"])
+
+
+def _score_all(scorer: Scorer, clips: Sequence[Spoken], say: Callable[[str], None]) -> None:
+    for done, clip in enumerate(clips):
+        if done % 10 == 0:
+            say(f"Scoring: {done} of {len(clips)}")
+        scorer.add(clip)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -269,29 +224,59 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, default=BUNDLED_CHECKPOINT)
     parser.add_argument("--style", help="name of a ready-made style")
     parser.add_argument("--fps", type=float, nargs="+", default=[30.0])
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=["fast"])
     parser.add_argument("--finished", action="store_true", help="only the finished motion")
     parser.add_argument("--raw", action="store_true", help="only the motion before finishing")
+    parser.add_argument("--tts", type=int, default=0, metavar="N", help="add N synthetic clips")
+    parser.add_argument("--motion", type=Path, help="folder of captured takes")
+    parser.add_argument("--take", default="1114_2_03", help="the take to compare with")
+    parser.add_argument("--languages", action="store_true", help="other languages, and sung-like")
     parser.add_argument("--limit", type=int, help="at most as many clips")
     parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--out", type=Path, help="folder for table, figures and pictures")
+    parser.add_argument("--worst", type=int, default=0, metavar="N", help="draw the N worst clips")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     wanted = [name for name in ("raw", "finished") if getattr(options, name)]
     try:
-        clips = reference_clips(options.speech, options.split, options.prompts, options.limit)
-        results = score(
-            clips,
+        if options.worst and not options.out:
+            raise IdiolectError(
+                "--worst draws pictures and needs a folder for them.",
+                hint="Add --out FOLDER.",
+                code="usage",
+                setting="--out",
+            )
+        scorer = Scorer(
             options.checkpoint,
             options.fps,
+            options.modes,
             wanted or ["raw", "finished"],
             options.style,
-            _log_progress,
         )
-        found = report(results)
-        print(table(found))
+        clips = reference_clips(options.speech, options.split, options.prompts, options.limit)
+        _score_all(scorer, clips, log.info)
+        real = report(scorer.results)
+        text, found = table(real), real
+        if options.tts or options.motion or options.languages:
+            from training.score_elsewhere import elsewhere
+
+            more, figures = elsewhere(scorer, options)
+            text, found = f"{text}\n{more}", {**real, "elsewhere": figures}
+        print(text)
         if options.json:
             options.json.parent.mkdir(parents=True, exist_ok=True)
             options.json.write_text(json.dumps(found, indent=1))
+        if options.out:
+            options.out.mkdir(parents=True, exist_ok=True)
+            (options.out / "score.json").write_text(json.dumps(found, indent=1))
+            (options.out / "score.md").write_text(text + "\n")
+            if scorer.animator is not None:
+                save_bars(real, options.out / "closures.png")
+        if options.worst:
+            from training.score_worst import draw_worst
+
+            print(draw_worst(scorer.clips, options.worst, options.out))
     except IdiolectError as error:
         print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
         return 2

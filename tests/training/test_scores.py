@@ -15,7 +15,9 @@ from core.phones import PHONE_INDEX, PHONES, Segment
 from training.backbone import TrainConfig, save_backbone
 from training.lip_sync_score import LipSyncScore
 from training.phone_scores import IGNORED, ClosureCount, PhoneScore, correlation, runs, widen
-from training.score import SpeakerScores, main, merged, report, table
+from training.score import main
+from training.score_elsewhere import stretch
+from training.score_report import SpeakerScores, merged, report, table
 from training.synthesis.alignment import labels_from
 from training.synthesis.animator import animate_phones
 from training.synthesis.styles import SpeakingStyle
@@ -170,17 +172,18 @@ def test_report_pools_speakers_and_prints_every_group(voice: np.ndarray) -> None
     results = {}
     for name, heard in (("anna", labels), ("otto", np.zeros_like(labels))):
         speaker = SpeakerScores(("women",) if name == "anna" else ("men",))
-        speaker.phones.add(labels, one_hot(heard))
+        speaker.phones["fast"] = PhoneScore()
+        speaker.phones["fast"].add(labels, one_hot(heard))
         speaker.motion["raw, 30 fps"] = LipSyncScore()
         speaker.motion["raw, 30 fps"].add(reference, SPOKEN, reference)
         results[name] = speaker
     found = report(results, resamples=50)
-    assert found["women"]["phones"]["closure_recall"] == 1
-    assert found["men"]["phones"]["closure_recall"] == 0
-    assert found["all"]["phones"]["closure_recall"] == 0.5
-    assert found["intervals"]["phones"]["closure_recall"] == [0, 1]
-    assert results["anna"].phones.closures.wanted == 3  # pooling left the parts alone
-    assert merged(PhoneScore, [s.phones for s in results.values()]).closures.wanted == 6
+    assert found["women"]["phones"]["fast"]["closure_recall"] == 1
+    assert found["men"]["phones"]["fast"]["closure_recall"] == 0
+    assert found["all"]["phones"]["fast"]["closure_recall"] == 0.5
+    assert found["intervals"]["phones"]["fast"]["closure_recall"] == [0, 1]
+    assert results["anna"].phones["fast"].closures.wanted == 3  # pooling left the parts alone
+    assert merged(PhoneScore, [s.phones["fast"] for s in results.values()]).closures.wanted == 6
     text = table(found)
     for word in ("women", "men", "interval", "raw, 30 fps", "closure_recall"):
         assert word in text
@@ -197,10 +200,43 @@ def test_command_scores_a_backbone_alone(
     save_backbone(checkpoint, CompactBackbone(), TrainConfig(), {})
     options = ["--speech", str(tmp_path), "--checkpoint", str(checkpoint)]
     assert main([*options, "--json", str(tmp_path / "found.json")]) == 0
-    assert "| women | 1 |" in capsys.readouterr().out
+    assert "| fast | women | 1 |" in capsys.readouterr().out
     found = json.loads((tmp_path / "found.json").read_text())
-    assert found["all"]["phones"]["closures"] >= 5
-    assert found["all"]["phones"]["seconds"] > 0.95 * len(load_speech(speech_file)) / 16000
+    assert found["all"]["phones"]["fast"]["closures"] >= 5
+    assert found["all"]["phones"]["fast"]["seconds"] > 0.95 * len(load_speech(speech_file)) / 16000
     assert found["all"]["motion"] == {}
     assert main([*options, "--split", "valid"]) == 2
     assert "--prompts" in capsys.readouterr().err
+
+
+def test_command_scores_modes_rates_and_draws_the_worst(
+    tmp_path: Path, speech_file: Path, capsys: pytest.CaptureFixture
+) -> None:
+    header = "file,corpus,speaker,gender,transcript,duration_s,split"
+    words = "Bob packed my five dozen liquor jugs. Who saw the beautiful moon?"
+    (tmp_path / "index.csv").write_text(f"{header}\n{speech_file},Test,anna,F,{words},4.4,test\n")
+    out = tmp_path / "out"
+    arguments = ["--speech", str(tmp_path), "--modes", "fast", "transcript", "--finished"]
+    arguments += ["--fps", "24", "60", "--out", str(out), "--worst", "1"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "## Worst clips" in printed
+    found = json.loads((out / "score.json").read_text())
+    motion = found["all"]["motion"]
+    assert len(motion) == 2 + 4
+    for rate in (24, 60):
+        known = motion[f"transcript, finished, {rate} fps"]
+        assert known["closure_recall"] == known["mean_recall"] == 1
+        assert known["rounding"] > 0.3
+    for name in ("closures.png", "worst_01.png", "score.md"):
+        assert (out / name).stat().st_size > 500
+    assert main([*arguments[:2], "--worst", "1"]) == 2
+    assert "--out" in capsys.readouterr().err
+
+
+def test_stretching_keeps_the_pitch() -> None:
+    tone = np.sin(2 * np.pi * 200 * np.arange(8000) / 16000).astype(np.float32)
+    longer = stretch(tone, 16000, 3.0)
+    assert len(longer) == 24000
+    spectrum = np.abs(np.fft.rfft(longer))
+    assert np.argmax(spectrum) * 16000 / len(longer) == pytest.approx(200, abs=3)
