@@ -7,16 +7,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from core.animate_options import add_manner, manner_of
 from core.errors import Cancelled, IdiolectError
 from core.failures import INTERNAL, explain
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from core.animator import Animator
-    from core.transcript import KnownWords
 
 _EXAMPLES = """\
 examples:
@@ -24,6 +22,8 @@ examples:
   python -m core.animate line.mp3 --reference take_12.csv --fps 24 -o line.npz
   python -m core.animate line.wav --transcript "Who saw the moon?" --save-alignment line.TextGrid
   python -m core.animate line.wav --alignment line.TextGrid -o line.csv
+  python -m core.animate line.wav --style stern --style-b smiling --mix 0.3 --emotion anger:0.5 \\
+      --finish gain_jaw=1.2 -o line.npz
   python -m core.animate --list-styles
 
 What is said (English): a .txt of the same name beside SPEECH is read by itself; --transcript ""
@@ -52,14 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="OUT", help="motion file to write (.npz, .csv, .json)"
     )
-    manner = parser.add_mutually_exclusive_group()
-    manner.add_argument(
-        "--reference",
-        type=Path,
-        metavar="FILE",
-        help="speak in the manner of this motion (.npz, .csv, .json)",
-    )
-    manner.add_argument("--style", metavar="NAME", help="speak in a ready-made style")
+    add_manner(parser)
     parser.add_argument(
         "--transcript", metavar="TEXT", help="what is said, or a .txt file with it (English)"
     )
@@ -163,50 +156,41 @@ def _list_styles(options: argparse.Namespace) -> None:
 
 
 def _animate(options: argparse.Namespace) -> None:
-    from core.alignment_files import save_alignment
-    from core.listening import SpeechSource
-    from core.motion_files import save_motion
+    from core.animator import never
+    from core.requests import Speaker
 
     with _Bar(options.quiet) as bar:
         bar.show("Loading the model", 0, 1)
-        animator = _load(options)
-        style: str | np.ndarray | None = options.style
-        if options.reference is not None:
-            from core.motion_files import load_motion
-
-            style = animator.style_from_motion(load_motion(options.reference))
-        source = SpeechSource(options.speech, options.start, options.duration)
-        warnings: list[str] = []
-        said = animator.find_words(source, _words(options), progress=bar.show, warn=warnings.append)
-        if said is not None and options.save_alignment is not None:
-            save_alignment(said.alignment, options.save_alignment)
-        clip = animator.animate(
-            options.speech,
-            style=style,
-            words=said,
-            fps=options.fps,
-            start_s=options.start,
-            duration_s=options.duration,
-            progress=bar.show,
-            warn=warnings.append,
-        )
-        save_motion(clip, options.output)
-    for warning in dict.fromkeys(warnings):
+        answer = Speaker(_load(options)).animate(_request(options), bar.show, never)
+    for warning in answer["warnings"]:
         print(f"warning: {' '.join(warning.split())}", file=sys.stderr)
     if not options.quiet:
         print(
-            f"{options.output}: {len(clip.weights)} frames, {clip.duration_s:.2f} s"
-            f" at {clip.fps:g} fps"
+            f"{options.output}: {answer['frames']} frames, {answer['duration_s']:.2f} s"
+            f" at {answer['fps']:g} fps"
         )
 
 
-def _words(options: argparse.Namespace) -> KnownWords:
-    from core.transcript import KnownWords
-    from core.transcript_files import text_beside, text_given
+def _request(options: argparse.Namespace) -> dict[str, Any]:
+    """The options as a request (see `core.requests`)."""
+    from core.transcript_files import text_given
 
-    given = options.transcript
-    text = text_beside(options.speech) if given is None else text_given(given)
-    return KnownWords(text, options.alignment, options.accurate, options.recogniser)
+    values: dict[str, Any] = {
+        "speech": str(options.speech.absolute()),
+        "start_s": options.start,
+        "duration_s": options.duration,
+        "fps": options.fps,
+        "output": str(options.output.absolute()),
+        "accurate": options.accurate,
+        "recogniser": options.recogniser,
+        **manner_of(options),
+    }
+    if options.transcript is not None:
+        values["transcript"] = text_given(options.transcript)
+    for name in ("alignment", "save_alignment"):
+        path = getattr(options, name)
+        values[name] = None if path is None else str(path.absolute())
+    return values
 
 
 class _Bar:

@@ -140,7 +140,10 @@ class StyleControl:
 
 def _out_of_range(name: str, most: float) -> IdiolectError:
     return IdiolectError(
-        f"{name} must be numbers from 0 to {most:g}", code=f"bad_{name}", setting=name
+        f"{name} must be numbers from 0 to {most:g}",
+        hint=f"Set the {name} within that range.",
+        code=f"bad_{name}",
+        setting=name,
     )
 
 

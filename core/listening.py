@@ -141,6 +141,7 @@ class Listener:
         if key in self._memory:
             self._memory.move_to_end(key)
             return self._memory[key].duration_s, iter([self._memory[key]])
+        report("Listening", 0, 1)  # how much there is, the first pass tells
         gain, count = measure(source, stop)
         seconds = count / SAMPLE_RATE_HZ
         stretches = self._stretches(source, gain, stop)
@@ -148,7 +149,6 @@ class Listener:
             return seconds, stretches
         parts: list[HeardSpeech] = []
         done = 0.0
-        report("Listening", 0, round(seconds))
         for part in stretches:
             parts.append(part)
             done += part.duration_s

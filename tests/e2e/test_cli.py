@@ -123,6 +123,25 @@ def test_a_reference_and_a_style_change_the_motion(run, speech, tmp_path):
     assert np.abs(clips[1] - clips[2]).max() > 1e-3
 
 
+def test_manners_are_mixed_emotions_given_and_finishing_set(run, speech, tmp_path):
+    out, raw = tmp_path / "out.npz", tmp_path / "raw.npz"
+
+    def weights(*options):
+        done = run(speech, *options, "-o", out)
+        return load_motion(out).weights, done.stderr
+
+    lively, _ = weights("--style", "lively", "--no-finish")
+    mixed, _ = weights("--style", "neutral", "--style-b", "lively", "--mix", 1, "--no-finish")
+    np.testing.assert_array_equal(mixed, lively)
+    mean, _ = weights("--style", "lively", "--strength", 0, "--no-finish")
+    assert np.abs(mean - lively).max() > 1e-4
+    angry, told = weights("--emotion", "anger:0.5", "--no-finish")
+    assert "warning:" in told and "not learnt emotions" in told
+    assert np.abs(angry - weights("--no-finish")[0]).max() > 1e-4
+    still, _ = weights("--finish", "gain_jaw=0", "--finish", "parting_guard=false", "--raw", raw)
+    assert still[:, ARKIT_CHANNELS.index("jawOpen")].max() == 0.0 and raw.exists()
+
+
 def test_the_command_line_and_the_worker_agree(run, speech, small_model, tmp_path):
     from idiolect_addon.worker.client import WorkerClient, WorkerSettings
     from idiolect_addon.worker.motion_file import read_motion
@@ -182,6 +201,11 @@ def test_progress_goes_to_stderr_and_quiet_is_quiet(run, speech, tmp_path):
         (["{speech}", "-o", "{out}.npz", "--checkpoint", "{text}"], "text.wav"),
         (["{speech}", "-o", "{out}.npz", "--device", "cdua"], "cdua"),
         (["{speech}", "-o", "{text}/out.npz"], "out.npz"),
+        (["{speech}", "-o", "{out}.npz", "--emotion", "joyful"], "joyful"),
+        (["{speech}", "-o", "{out}.npz", "--strength", "half"], "half"),
+        (["{speech}", "-o", "{out}.npz", "--strength", "3"], "strength"),
+        (["{speech}", "-o", "{out}.npz", "--finish", "gain_jav=1"], "gain_jav"),
+        (["{speech}", "-o", "{out}.npz", "--style", "{missing}.style.npz"], "missing.wav.style"),
     ],
 )
 def test_a_mistake_is_one_line_with_a_remedy(run, speech, tmp_path, arguments, word):
