@@ -51,6 +51,7 @@ def apply(task: Task, motion: Motion, raw: bytes = b"") -> list[str]:
     if raw:
         fps = task.fps / task.speed
         new = Stored(line.speech, line.first, task.speed, raw, finished_by(target, fps))
+        new = replace(new, keys=keyed.keys, dense=keyed.dense, error=keyed.error)
         store(keyed, earlier, _mixed(target, task, earlier, new))
     sound.settle(scene, placed, line.last, mark_of(target))
     sound.make_room(scene, line.first, line.last)
@@ -151,8 +152,6 @@ def store(keyed: keying.Keyed, earlier: list[Stored], *motions: Stored) -> None:
     have = {one.speech for one in motion_store.motions_of(action)}
     for motion in (*(one for one in earlier if one.speech not in new | have), *motions):
         motion_store.keep(action, motion)
-    for motion in motions:
-        motion_store.note(action, motion.speech, keyed)
 
 
 def stored_action(target: bpy.types.Object) -> bpy.types.Action | None:
@@ -202,6 +201,7 @@ def _mixed(target: bpy.types.Object, task: Task, earlier: list[Stored], new: Sto
     if task.span is not None:
         begin = new.first + properties.of(target).finish.offset
         span_s = ((task.span[0] - begin) / fps, (task.span[1] - begin) / fps)
+        new = replace(new, dense=old.dense, error=max(old.error, new.error))
     raw = motion_store.merged(
         old.raw, new.raw, finish_properties.holds(keys), span_s, keys.fade / fps
     )

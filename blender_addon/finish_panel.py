@@ -83,7 +83,7 @@ class IDIOLECT_PT_keys(_FinishPart, bpy.types.Panel):
         bound.prop(keys, "bound")
         count, dense, error = motion_store.summary(applying.stored_action(target))
         if count and dense > count:
-            text = f"{count} keys for {dense} ({dense / count:.1f}×), off by at most {error:.4f}"
+            text = f"{count} keys instead of {dense}, off by at most {error:.4f}"
             drawing.say(layout, text, "INFO", width)
         row = layout.row(align=True)
         for name in ("lower_face", "upper_face", "head"):

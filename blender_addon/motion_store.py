@@ -14,7 +14,7 @@ import base64
 import io
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import bpy
@@ -50,6 +50,9 @@ class Stored:
         speed: seconds of it that go by in one second of the scene.
         raw: the worker's ``.npz`` file.
         finished: by what settings the keys were made from it, in one word.
+        keys: how many keys it has.
+        dense: how many it would have with one at each frame.
+        error: how far a curve is off for the sake of fewer.
     """
 
     speech: str
@@ -57,6 +60,9 @@ class Stored:
     speed: float
     raw: bytes
     finished: str = ""
+    keys: int = 0
+    dense: int = 0
+    error: float = 0.0
 
 
 def motions_of(action: bpy.types.Action | None) -> list[Stored]:
@@ -68,7 +74,16 @@ def motions_of(action: bpy.types.Action | None) -> list[Stored]:
     if action is None:
         return []
     return [
-        Stored(one.speech, one.first, one.speed, _unpacked(one.raw), one.finished)
+        Stored(
+            one.speech,
+            one.first,
+            one.speed,
+            _unpacked(one.raw),
+            one.finished,
+            one.keys,
+            one.dense,
+            one.error,
+        )
         for one in _entries(action)
     ]
 
@@ -84,23 +99,12 @@ def keep(action: bpy.types.Action, motion: Stored) -> None:
     entry.speech, entry.first, entry.speed = motion.speech, motion.first, motion.speed
     entry.raw = base64.b64encode(zlib.compress(motion.raw, 6)).decode("ascii")
     entry.finished = motion.finished
+    entry.keys, entry.dense, entry.error = motion.keys, motion.dense, motion.error
 
 
 def has_any(action: bpy.types.Action) -> bool:
     """Whether raw motion is stored with an Action."""
     return len(_entries(action)) > 0
-
-
-def with_finish(motion: Stored, finished: str) -> Stored:
-    """The same motion, finished by other settings."""
-    return replace(motion, finished=finished)
-
-
-def note(action: bpy.types.Action, speech: str, keyed: keying.Keyed) -> None:
-    """Note how many keys a speech has, for the panel."""
-    for entry in _entries(action):
-        if entry.speech == speech:
-            entry.keys, entry.dense, entry.error = keyed.keys, keyed.dense, keyed.error
 
 
 def summary(action: bpy.types.Action | None) -> tuple[int, int, float]:

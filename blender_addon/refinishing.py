@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,8 @@ def steps(
         last = motion.first + len(result.weights) - 1
         line = keying.Line(motion.speech, motion.first, last)
         keyed = applying.key_motion(target, result, line)
-        applying.store(keyed, motions, motion_store.with_finish(motion, word))
+        counts = {"keys": keyed.keys, "dense": keyed.dense, "error": keyed.error}
+        applying.store(keyed, motions, replace(motion, finished=word, **counts))
         details += applying.kept_by(keyed)
     applying.show(scene)
     seconds = time.monotonic() - started

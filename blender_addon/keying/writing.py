@@ -65,8 +65,8 @@ class Keyed:
         actions: names of the Actions that now hold the motion, one for each data-block.
         kept: names of the artist's Actions that now lie below.
         edited: names of copies of Actions of ours that were edited by hand.
-        keys: how many keys the motion has.
-        dense: how many it would have with one at each frame.
+        keys: how many keys the motion has; of a span, the curves that it is a part of.
+        dense: how many the motion would have with one at each frame.
         error: how far a curve is off for the sake of fewer keys.
     """
 
@@ -132,7 +132,11 @@ def key_curves(motion: list[Curve], line: Line, name: str, manner: Manner | None
         tuple(made),
         tuple(kept),
         tuple(edited),
-        sum(len(keys) for draft in drafts for keys in draft.new.values()),
+        sum(
+            len(keys)
+            for draft in drafts
+            for keys in (draft.new if manner.span is None else draft.keys).values()
+        ),
         sum(draft.dense for draft in drafts),
         max((draft.error for draft in drafts), default=0.0),
     )

@@ -227,6 +227,9 @@ def test_a_range_is_animated_anew_and_nothing_else(
     np.testing.assert_array_equal(
         np.array(played(hero, "jawOpen", frames.tolist()))[outside], np.array(seen)[outside]
     )
+    total = sum(len(curve.keyframe_points) for curve in curves(speech_action(hero)).values())
+    told = motion_store.summary(applying.stored_action(hero))
+    assert told[0] == total and told[1] > 5000 and (told[2] > 0) == sparse
     changed = max(np.abs(after[name] - before[name]).max() for name in ARKIT_KEYS)
     assert changed > 0.05, "the range is the same as before"
     hero.idiolect.finish.gain_brows = 0.9

@@ -2,9 +2,10 @@
 
 Installs the zip in a fresh profile, then plays stories in the window. story.py: Add Head, press
 Animate, turn the view with the mouse while it works, Esc, press again, undo. sliders.py: drag Mix
-while playback runs, undo, save and open again. Each step is checked; pictures are left in OUT.
-Needs Linux, Blender 4.2 or newer, xvfb-run, xdotool and ImageMagick; IDIOLECT_PYTHON names the
-worker's Python. About four minutes. Exit code 0 if all is well.
+while playback runs, undo, save and open again. finish.py: gains, few keys, a range, corrections.
+Each step is checked; pictures are left in OUT. Needs Linux, Blender 4.2 or newer, xvfb-run, xdotool
+and ImageMagick; IDIOLECT_PYTHON names the worker's Python. About five minutes. Exit code 0 if all
+is well.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SPEECH = HERE.parents[1] / "tests" / "data" / "speech.flac"
-STORIES = {"story": "1400x900", "sliders": "1500x1350"}
+STORIES = {"story": "1400x900", "sliders": "1500x1350", "finish": "1400x1000"}
 """Each with its size of the screen."""
 MINUTES = 40  # long enough to be looked at while it is worked on
 
