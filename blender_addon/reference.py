@@ -14,7 +14,7 @@ import bpy
 import numpy as np
 import numpy.typing as npt
 
-from . import controls, keying, models
+from . import controls, keying, models, rig_reading
 from .key_names import arkit_channel
 from .worker.motion_file import Motion, write_motion
 from .worker.protocol import WorkerError
@@ -146,6 +146,13 @@ def from_file(path: str, start_s: float | None = None, end_s: float | None = Non
         warnings: tuple[str, ...] = ()
         if start_s is not None and end_s is not None:
             warnings = _too_short(end_s - start_s, file.name)
+        if rig_reading.is_flame_motion(file):
+            motion = rig_reading.from_flame_file(file)
+            first = int((start_s or 0.0) * motion.fps)
+            last = len(motion.weights) if end_s is None else int(end_s * motion.fps) + 1
+            return _of_rig(
+                Motion(motion.weights[first:last], motion.channels, motion.fps), file.name
+            )
         return Reference(file=str(file.absolute()), start_s=start_s, end_s=end_s, warnings=warnings)
     raise WorkerError(
         problem,
@@ -173,10 +180,13 @@ def from_action(action: bpy.types.Action | None, fps: float, part: Part | None =
     if action is None:
         raise _unusable("No reference Action is chosen.")
     names = _channels(keying.shape_key_names(action))
-    if not names:
-        raise _unusable(f"The Action “{action.name}” moves no ARKit shape keys.")
     first, last = part or tuple(action.curve_frame_range)
     frames = _frames(first, last, fps)
+    if not any(map(_of_mouth, names)):
+        motion = rig_reading.from_action(action, frames, fps)
+        if motion is None:
+            raise _unusable(f"The Action “{action.name}” moves no ARKit shape keys.")
+        return _of_rig(motion, action.name)
     return _sampled(
         keying.sample_action(action, list(names.values()), frames), names, fps, action.name
     )
@@ -202,7 +212,8 @@ def from_mesh(
         raise _unusable(f"“{mesh_object.name}” has no animated shape keys.")
     strips = [s for t in animation.nla_tracks if not t.mute for s in t.strips if not s.mute]
     strips = strips if animation.use_nla else []
-    if not strips and not len(animation.drivers):
+    by_keys = any(map(_of_mouth, _channels([block.name for block in keys.key_blocks])))
+    if not strips and not len(animation.drivers) and by_keys:
         if animation.action is None:
             raise _unusable(f"“{mesh_object.name}” has no animated shape keys.")
         return from_action(animation.action, fps, part)
@@ -213,6 +224,11 @@ def from_mesh(
         ranges = [(scene.frame_start, scene.frame_end)]
     frames = _frames(*(part or (min(r[0] for r in ranges), max(r[1] for r in ranges))), fps)
     names = _channels([block.name for block in keys.key_blocks])
+    if not any(map(_of_mouth, names)):
+        motion = rig_reading.from_mesh(scene, mesh_object, frames, fps)
+        if motion is None:
+            raise _unusable(f"“{mesh_object.name}” has no animated shape keys.")
+        return _of_rig(motion, mesh_object.name)
     values = np.zeros((len(frames), len(names)), np.float32)
     now, part = scene.frame_current, scene.frame_subframe
     try:
@@ -222,6 +238,15 @@ def from_mesh(
     finally:
         scene.frame_set(now, subframe=part)
     return _sampled(values, names, fps, mesh_object.name)
+
+
+def _of_mouth(channel: str) -> bool:
+    return channel.startswith(("jaw", "mouth"))
+
+
+def _of_rig(motion: Motion, source: str) -> Reference:
+    names = {channel: channel for channel in motion.channels}
+    return _sampled(motion.weights, names, motion.fps, source)
 
 
 def _channels(key_names: list[str]) -> dict[str, str]:
@@ -246,7 +271,7 @@ def _sampled(
     if len(values) < 2 or float(np.ptp(values, axis=0).max()) < _STILL:
         raise _unusable(f"“{source}” does not move the face.")
     warnings = _too_short((len(values) - 1) / fps, source)
-    mouth = [i for i, name in enumerate(names) if name.startswith(("jaw", "mouth"))]
+    mouth = [i for i, name in enumerate(names) if _of_mouth(name)]
     if not mouth or float(np.ptp(values[:, mouth], axis=0).max()) < _HARDLY_MOVES:
         warnings += (f"“{source}” hardly moves the mouth: it says little about a manner.",)
     return Reference(motion=Motion(values, tuple(names), fps), warnings=warnings)

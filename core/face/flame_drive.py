@@ -11,13 +11,12 @@ the subject's left, y up, z front. Shape letters: V vertices, E expression keys,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from core.errors import IdiolectError
-from core.face.flame_rig import JointMotion, joint_channels, key_names
+from core.face.flame_rig import JointMotion
 from core.face.flame_topology import face_axes, speech_keys
 from core.face.retarget import (
     ON_TOP_OF,
@@ -27,16 +26,9 @@ from core.face.retarget import (
     lip_and_lid_importance,
     residual_offsets,
 )
-from core.motion import MotionClip
-from core.motion_files import load_motion
 
 # Under this a residual is not worth a key of its own.
 SMALLEST_RESIDUAL_MM = 0.2
-# Where published motion keeps what: expression coefficients, and the jaw's rotation.
-_EXPRESSION_NAMES = ("expressions", "expression", "exp", "expression_params")
-_JAW_NAMES = ("jaw_pose", "jaw", "jaw_params")
-_SMPLX_POSES, _SMPLX_JAW = 165, slice(66, 69)
-PUBLISHED_FPS = 30.0
 
 
 @dataclass(frozen=True)
@@ -138,44 +130,3 @@ def _before_joints(face: FlameFace, row: np.ndarray, field: np.ndarray) -> np.nd
         skin = np.eye(3) + joint.weights[:, None, None] * turned
         field = np.linalg.solve(skin, field[..., None])[..., 0]
     return field
-
-
-def load_flame_motion(path: Path) -> MotionClip:
-    """FLAME motion of a file: ours (space "flame"), or as published by others.
-
-    Published files hold ``expressions``, ``expression`` or ``exp`` (T, E) and ``jaw_pose`` or
-    ``jaw`` (T, 3), or SMPL-X ``poses`` (T, 165); frame rate in ``fps`` or ``mocap_frame_rate``,
-    else 30.
-
-    Raises:
-        IdiolectError: "bad_motion" when it holds none of these.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names = set(file.files)
-            if {"weights", "channels"} <= names:
-                return load_motion(path)
-            expression = next((file[name] for name in _EXPRESSION_NAMES if name in names), None)
-            jaw = next((file[name] for name in _JAW_NAMES if name in names), None)
-            if jaw is None and "poses" in names and file["poses"].shape[-1] == _SMPLX_POSES:
-                jaw = file["poses"][:, _SMPLX_JAW]
-            fps = float(next((file[n] for n in ("fps", "mocap_frame_rate") if n in names), 0))
-    except (OSError, ValueError) as error:
-        raise _bad(path, f"it does not read as .npz ({error})") from error
-    if expression is None:
-        raise _bad(path, f"expected expression coefficients, found {', '.join(sorted(names))}")
-    jaw = np.zeros((len(expression), 3)) if jaw is None else jaw
-    if expression.ndim != 2 or jaw.shape != (len(expression), 3):
-        raise _bad(path, f"expression is {expression.shape}, jaw {jaw.shape}")
-    channels = key_names("Exp", expression.shape[1]) + joint_channels("jaw")
-    values = np.concatenate([expression, jaw], axis=1)
-    return MotionClip(values, channels, fps or PUBLISHED_FPS, "flame")
-
-
-def _bad(path: Path, problem: str) -> IdiolectError:
-    return IdiolectError(
-        f"{path.name} is no FLAME motion: {problem}.",
-        hint="Use an .npz with expression coefficients (frames × components) and jaw_pose.",
-        code="bad_motion",
-        setting="reference",
-    )

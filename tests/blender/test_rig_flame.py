@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from test_flame_import import evaluated, full, press  # noqa: F401  (a fixture)
 
-from blender_addon import keying, rig, rig_flame
+from blender_addon import keying, reference, rig, rig_flame
 from blender_addon.key_names import ARKIT_KEYS
 from blender_addon.worker.motion_file import Motion
+from blender_addon.worker.protocol import WorkerError
 
 pytestmark = [pytest.mark.usefixtures("scene", "worker"), pytest.mark.shared]
 
@@ -100,3 +101,41 @@ def test_a_mesh_without_expressions_cannot_be_fitted() -> None:
     with pytest.raises(RuntimeError, match="no FLAME mesh"):
         bpy.ops.idiolect.fit_expressions()
     assert rig_flame.fitted(bpy.context.active_object) is None
+
+
+def test_flame_motion_in_files_is_a_reference_where_a_rig_is_fitted(head, tmp_path) -> None:
+    rng = np.random.default_rng(1)
+    names = ("jawOpen", "mouthPucker", "mouthFunnel")
+    weights = np.abs(np.cumsum(rng.normal(0, 0.05, (150, 3)), axis=0)).clip(0, 0.5)
+    path = tmp_path / "take.npz"
+    np.savez(path, expressions=np.zeros((150, 100)), jaw_pose=np.zeros((150, 3)))
+    with pytest.raises(WorkerError, match="no FLAME rig"):
+        reference.from_file(str(path))
+    assert bpy.ops.idiolect.fit_expressions(residual=False) == {"FINISHED"}
+    fitted = rig_flame.fitted(head)
+    channels = {name: weights[:, i] for i, name in enumerate(names)}
+    values = fitted.to_flame(channels, 150)
+    expression = np.stack([values[f"Exp{i:03d}"] for i in range(1, 101)], axis=1)
+    jaw = np.stack([values[f"jaw_{axis}"] for axis in "xyz"], axis=1)
+    ours = {"weights": np.c_[expression, jaw], "channels": [*values][:103], "space": "flame"}
+    for arrays in (
+        {"expressions": expression, "jaw_pose": jaw, "mocap_frame_rate": 30},
+        {**ours, "fps": 30},
+    ):
+        np.savez(path, **arrays)
+        found = reference.from_file(str(path)).motion
+        assert found.fps == 30
+        for i, name in enumerate(names):
+            column = found.weights[:, found.channels.index(name)]
+            assert np.abs(column - weights[:, i]).max() < 0.02, name
+
+
+def test_an_animated_flame_rig_is_a_reference(head) -> None:
+    assert bpy.ops.idiolect.fit_expressions() == {"FINISHED"}
+    asked = motion(jawOpen=list(np.linspace(0, 0.5, 40)), mouthPucker=list(np.linspace(0.4, 0, 40)))
+    show(head, asked)
+    found = reference.from_mesh(bpy.context.scene, head, 24.0).motion
+    for name in ("jawOpen", "mouthPucker"):
+        wanted = asked.weights[:, asked.channels.index(name)]
+        column = found.weights[: len(wanted), found.channels.index(name)]
+        assert np.abs(column - wanted).max() < 0.03, name
