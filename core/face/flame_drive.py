@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from core.errors import IdiolectError
 from core.face.flame_rig import JointMotion
-from core.face.flame_topology import face_axes, speech_keys
+from core.face.flame_topology import face_axes, landmark_ids, speech_keys
 from core.face.retarget import (
     ON_TOP_OF,
     FlameFace,
@@ -75,7 +75,9 @@ def fit_rig(mesh: RigMesh, *, residual: bool = False) -> tuple[Retarget, dict[st
             setting="character",
         )
     wanted = speech_keys(mesh.vertices, mesh.faces)
-    axes, scale = face_axes(mesh.vertices)
+    ids = landmark_ids(mesh.vertices, mesh.faces)
+    assert ids is not None  # or there were no speech keys
+    axes, scale = face_axes(mesh.vertices, ids)
     into = axes.T / scale  # to metres, x left, y up, z front
     vertices = mesh.vertices.astype(np.float64) @ into
     keys = {name: field.astype(np.float64) @ into for name, field in wanted.items()}

@@ -22,6 +22,16 @@ VERTEX_COUNT, FACE_COUNT = 5023, 9976
 # SHA-256 of the triangles, each sorted, then the rows sorted, as little-endian int32: the same
 # whatever the order of the faces, another one as soon as vertices are renumbered.
 FACES_SHA256 = "cb2e0bc686b21ecbd4b1d090ee78d903dadb5346bc64ea6791a158cf67b48fbd"
+# The same of vertices numbered by `neighbourhoods`, and the numbers of the 68 landmarks.
+REFINEMENT_ROUNDS = 9
+NEIGHBOURHOODS_SHA256 = "43f815da7d0cb836a2401670551a7403f68f735f7fe2b37bd562bc512142c2f1"
+LANDMARK_NEIGHBOURHOODS = np.array([
+    4519, 3362, 3411, 1009, 4875, 2748, 1013, 1839, 3317, 1838, 880, 3193, 4097, 869, 3383,
+    3387, 4757, 702, 3367, 1386, 4233, 2728, 2889, 4254, 1377, 3385, 704, 58, 1825, 2439,
+    3101, 3302, 2540, 3297, 2824, 3332, 910, 4614, 819, 4107, 1768, 2114, 4880, 789, 4461,
+    909, 2168, 3294, 538, 2966, 1032, 1695, 1031, 3014, 536, 4619, 3922, 87, 3896, 4368, 1751,
+    3019, 2655, 2934, 1750, 3192, 2567, 2790,
+])  # fmt: skip
 
 # A head that is turned less than this from one whose axes lie along x, y, z counts as upright:
 # faces differ in how far they look up, and averaging that away would tilt the jaw's axis.
@@ -38,7 +48,7 @@ BLINK_CLEARANCE = 1.045
 
 
 def recognise(vertices: np.ndarray, faces: np.ndarray) -> bool:
-    """Whether a mesh has FLAME's topology.
+    """Whether a mesh has FLAME's topology, in whatever order its vertices are.
 
     Args:
         vertices: (V, 3).
@@ -47,21 +57,65 @@ def recognise(vertices: np.ndarray, faces: np.ndarray) -> bool:
     Raises:
         IdiolectError: code "reordered_flame" when the counts are FLAME's but the faces are not.
     """
+    return landmark_ids(vertices, faces) is not None
+
+
+def landmark_ids(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray | None:
+    """The 68 landmark vertices of a mesh of FLAME topology; None for another mesh.
+
+    A mesh in FLAME's own order is known by its face list. In another order it is FLAME's for
+    certain when its vertices, renumbered by what their neighbourhoods look like, have the face list
+    that FLAME's have; the landmarks are then known by their numbers.
+
+    Raises:
+        IdiolectError: code "reordered_flame" when the counts are FLAME's but the faces are not.
+    """
     if len(vertices) != VERTEX_COUNT or len(faces) != FACE_COUNT:
-        return False
+        return None
     triangles = np.asarray(faces)
     if triangles.shape[1] == 4:
         if (triangles[:, 3] >= 0).any():
-            return False
+            return None
         triangles = triangles[:, :3]
     if faces_sha256(triangles) == FACES_SHA256:
-        return True
+        return landmark_table().flame_landmark_ids
+    colours = neighbourhoods(triangles.astype(np.int64), len(vertices))
+    if faces_sha256(colours[triangles]) == NEIGHBOURHOODS_SHA256:
+        return np.argsort(colours)[LANDMARK_NEIGHBOURHOODS]
     raise IdiolectError(
-        "This mesh has as many vertices and faces as FLAME, but they are in another order.",
-        hint="Import it again with vertex order kept (OBJ: keep vertex order; no merging).",
+        "This mesh has as many vertices and faces as FLAME, but they are joined in another way.",
+        hint="Import it again without merging vertices.",
         code="reordered_flame",
         setting="character",
     )
+
+
+def neighbourhoods(triangles: np.ndarray, count: int) -> np.ndarray:
+    """A number (V,) for each vertex that tells how the mesh looks from there.
+
+    Colour refinement (Weisfeiler and Leman, 1968) over the corners of oriented triangles: in each
+    round a vertex' colour becomes that of itself and of its triangles' other corners, in order.
+    It does not depend on how vertices and faces are numbered. On FLAME it tells all vertices apart,
+    so that the numbers are an order of their own.
+    """
+    colours = np.zeros(count, np.int64)
+    corners = np.concatenate([np.roll(triangles, -shift, axis=1) for shift in range(3)])
+    for _ in range(REFINEMENT_ROUNDS):
+        seen = _mixed(colours[corners[:, 1]].astype(np.uint64) * np.uint64(count + 1))
+        seen = _mixed(seen + colours[corners[:, 2]].astype(np.uint64))
+        around = np.zeros(count, np.uint64)
+        np.add.at(around, corners[:, 0], seen)
+        both = np.stack([colours.astype(np.uint64), around], axis=1)
+        colours = np.unique(both, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    return colours
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """Numbers that differ become numbers whose sums differ (the finaliser of splitmix64)."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
 
 
 def faces_sha256(triangles: np.ndarray) -> str:
@@ -86,7 +140,8 @@ def speech_keys(vertices: np.ndarray, faces: np.ndarray) -> dict[str, np.ndarray
         IdiolectError: codes "not_flame", "reordered_flame", "broken_mesh", "not_a_face".
     """
     vertices = np.asarray(vertices, dtype=np.float64)
-    if not recognise(vertices, faces):
+    ids = landmark_ids(vertices, faces)
+    if ids is None:
         raise IdiolectError(
             f"This mesh is not of FLAME topology ({len(vertices)} vertices, {len(faces)} faces; "
             f"FLAME has {VERTEX_COUNT} and {FACE_COUNT}).",
@@ -102,10 +157,10 @@ def speech_keys(vertices: np.ndarray, faces: np.ndarray) -> dict[str, np.ndarray
             setting="character",
         )
     triangles = np.asarray(faces)[:, :3].astype(np.int64)
-    axes, origin, unit = _frame(vertices)
+    axes, origin, unit = _frame(vertices, ids)
     points = (vertices - origin) @ axes.T / unit
     eyes = _eyeballs(points, triangles)
-    keys = _solve(points, triangles, eyes)
+    keys = _solve(points, triangles, eyes, ids)
     for side, ids in eyes.items():
         centre, _ = fit_sphere(points[ids])
         for name, turn in look_keys(points[ids], centre, side).items():
@@ -113,8 +168,8 @@ def speech_keys(vertices: np.ndarray, faces: np.ndarray) -> dict[str, np.ndarray
     return {name: (field @ axes * unit).astype(np.float32) for name, field in keys.items()}
 
 
-def face_axes(vertices: np.ndarray) -> tuple[np.ndarray, float]:
-    """How a mesh of FLAME topology stands.
+def face_axes(vertices: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, float]:
+    """How a mesh with these landmarks (68,) stands.
 
     Returns:
         Axes (3, 3), rows left, up, front, and the mesh's units in a metre, as far as the distance
@@ -123,14 +178,14 @@ def face_axes(vertices: np.ndarray) -> tuple[np.ndarray, float]:
     Raises:
         IdiolectError: "not_a_face".
     """
-    axes, _, unit = _frame(np.asarray(vertices, np.float64))
+    axes, _, unit = _frame(np.asarray(vertices, np.float64), ids)
     return axes, float(10.0 ** np.round(np.log10(unit / EYE_DISTANCE_M)))
 
 
-def _frame(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+def _frame(vertices: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Axes (3, 3, rows x left, y up, z front), origin between the eyes and their distance."""
     table = landmark_table()
-    here, there = vertices[table.flame_landmark_ids], table.neutral[:IBUG_COUNT]
+    here, there = vertices[ids], table.neutral[:IBUG_COUNT]
     right, left = here[36:42].mean(0), here[42:48].mean(0)
     unit = float(np.linalg.norm(left - right))
     centred, target = here - here.mean(0), there - there.mean(0)
@@ -174,10 +229,10 @@ def _eyeballs(points: np.ndarray, triangles: np.ndarray) -> dict[str, np.ndarray
 
 
 def _solve(
-    points: np.ndarray, triangles: np.ndarray, eyes: dict[str, np.ndarray]
+    points: np.ndarray, triangles: np.ndarray, eyes: dict[str, np.ndarray], ids: np.ndarray
 ) -> dict[str, np.ndarray]:
     table = landmark_table()
-    landmarks = place_landmarks(points, triangles, table.flame_landmark_ids)
+    landmarks = place_landmarks(points, triangles, ids)
     at = landmarks.at(points)
     still = points[:, 2] < at[[0, 16], 2].mean() - BEHIND_JAW_LINE
     still |= points[:, 1] > at[table.index("foreheadHi"), 1]

@@ -24,8 +24,8 @@ from core.errors import IdiolectError
 from core.face.bounded import bounded_least_squares
 from core.face.flame_file import FlameData
 from core.face.flame_rig import JointMotion, joint_channels, key_names
-from core.face.flame_topology import recognise
-from core.face.landmarks import landmark_table, place_landmarks
+from core.face.flame_topology import landmark_ids
+from core.face.landmarks import place_landmarks
 from core.files import load_record, save_record
 from core.motion import ARKIT_CHANNELS, MotionClip
 
@@ -77,10 +77,7 @@ class FlameFace:
         vertices = data.v_template + data.shapedirs[:, :, : len(betas)] @ betas
         joints = {name: JointMotion.of(data, name, vertices) for name in JOINT_SHAPES}
         basis = np.ascontiguousarray(np.moveaxis(data.expression_dirs, 2, 0))
-        known = recognise(vertices, data.faces)
-        importance = (
-            lip_and_lid_importance(vertices, data.faces) if known else np.ones(len(basis[0]))
-        )
+        importance = lip_and_lid_importance(vertices, data.faces)
         return cls(vertices, basis, joints, importance)
 
     def offsets(self, coefficients: np.ndarray) -> np.ndarray:
@@ -338,13 +335,15 @@ def _metric(face: FlameFace) -> np.ndarray:
 
 
 def lip_and_lid_importance(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Importance (V,) on a mesh of FLAME topology: one, and more where the landmarks lie.
+    """Importance (V,): one, and on a mesh of FLAME topology more where the landmarks lie.
 
     Half of the 202 landmarks are on lips and lids, where a millimetre is the difference between
     shut and open; evenly weighed vertices would leave them to the cheeks.
     """
-    table = landmark_table()
-    rows = place_landmarks(vertices, np.asarray(faces)[:, :3], table.flame_landmark_ids)
+    ids = landmark_ids(vertices, faces)
+    if ids is None:
+        return np.ones(len(vertices))
+    rows = place_landmarks(vertices, np.asarray(faces)[:, :3], ids)
     share = np.asarray(rows.matrix(len(vertices)).sum(axis=0)).ravel()
     return 1 + LANDMARK_IMPORTANCE * share
 

@@ -11,7 +11,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from core.errors import IdiolectError
-from core.face.flame_topology import faces_sha256, recognise, speech_keys
+from core.face.flame_topology import faces_sha256, landmark_ids, recognise, speech_keys
 from core.face.landmarks import LandmarkRows, landmark_table, place_landmarks
 from core.face.shapes import INNER_CORNERS, inner_lip_rows
 from core.motion import ARKIT_CHANNELS
@@ -167,12 +167,12 @@ def test_other_meshes_are_refused_with_a_remedy(flame: dict[str, np.ndarray]):
     vertices, faces = flame["M003"].astype(float), flame["faces"]
     assert recognise(vertices, faces)
     assert not recognise(vertices[:-1], faces)
-    order = np.random.default_rng(1).permutation(len(vertices))
-    renumbered = np.argsort(order)[faces]
+    rejoined = faces.copy()
+    rejoined[[5, 9], 0] = rejoined[[9, 5], 0]
     broken = vertices.copy()
     broken[7] = np.nan
     for mesh, triangles, code in (
-        (vertices[order], renumbered, "reordered_flame"),
+        (vertices, rejoined, "reordered_flame"),
         (vertices[:100], faces[:10], "not_flame"),
         (broken, faces, "broken_mesh"),
         (np.random.default_rng(2).normal(size=vertices.shape), faces, "not_a_face"),
@@ -184,6 +184,20 @@ def test_other_meshes_are_refused_with_a_remedy(flame: dict[str, np.ndarray]):
             speech_keys(mesh, triangles)
         assert caught.value.code == code
         assert caught.value.hint
+
+
+@pytest.mark.shared
+def test_vertices_in_another_order_are_matched(flame: dict[str, np.ndarray]):
+    vertices, faces = flame["W016"].astype(float), flame["faces"]
+    rng = np.random.default_rng(1)
+    order = rng.permutation(len(vertices))
+    renumbered = np.argsort(order)[faces][rng.permutation(len(faces))]
+    renumbered = np.stack([np.roll(row, rng.integers(3)) for row in renumbered])
+    ids = landmark_ids(vertices[order], renumbered)
+    assert np.array_equal(order[ids], landmark_table().flame_landmark_ids)
+    expected, keys = speech_keys(vertices, faces), speech_keys(vertices[order], renumbered)
+    for name in ARKIT_CHANNELS:
+        assert np.abs(keys[name] - expected[name][order]).max() < 1e-5, name
 
 
 def test_the_hash_ignores_the_order_of_faces_and_corners():
