@@ -37,13 +37,13 @@ class FinishSettings:
     """Time the lips take to meet and to part."""
     parting_guard: bool = True
     """Part the lips a little wherever there is speech in which no p, b or m was heard."""
-    parting_confidence: float = 0.3
+    parting_confidence: float = 0.4
     """Probability of p, b or m below which they are parted."""
     silence_gate: bool = True
     """Close and calm the mouth where nothing is said."""
     silence_confidence: float = 0.6
     """Probability of silence above which a frame counts as silent."""
-    silence_shortest_s: float = 0.2
+    silence_shortest_s: float = 0.4
     """Shorter pauses are left as they are."""
     silence_ramp_s: float = 0.1
     """Time the mouth takes to come to rest, and to leave it."""

@@ -21,7 +21,7 @@ from core.aligning import SaidWord, align
 from core.alignment_files import Alignment, read_alignment
 from core.errors import Cancelled, IdiolectError
 from core.model.speech import FEATURE_RATE_HZ
-from core.phones import PHONE_INDEX, PHONES, SILENCE, Segment
+from core.phones import BILABIALS, PHONE_INDEX, PHONES, SILENCE, Segment
 from core.pronunciation import pronunciations
 from core.recognising import recognise
 from core.spoken_text import spoken_words
@@ -33,6 +33,8 @@ as what was said. Right texts score above -0.1 (native speakers) or -0.9 (learne
 of other clips below -1.1 (a few very short ones -0.9)."""
 _WORD_FITS = -2.0
 """A single word that fits worse is not believed."""
+_THINKABLE = 0.03
+"""A p, b or m in a recognised word must have been heard with this probability, at least nearby."""
 _TRUST = 0.9
 """Part of the posteriors that comes from the text; the rest remains what was heard."""
 
@@ -148,7 +150,23 @@ def find_words(
     if not words:
         return None
     path = _lay(words, heard, stop)
-    return None if path is None else _said(path, duration_s, words)
+    if path is None:
+        return None
+    return _said(replace(path, phones=_thinkable(path.phones, heard)), duration_s, words)
+
+
+def _thinkable(phones: np.ndarray, heard: np.ndarray) -> np.ndarray:
+    """Phones without closures of which nothing at all was heard: a wrong word brought them."""
+    shut = [PHONE_INDEX[phone] for phone in BILABIALS]
+    chance = np.pad(heard[:, shut].sum(axis=1), 2)
+    nearby = np.max([chance[shift : shift + len(phones)] for shift in range(5)], axis=0)
+    kept = phones.copy()
+    flags = np.isin(phones, shut)
+    edges = np.flatnonzero(np.diff(flags, prepend=False, append=False))
+    for first, last in zip(edges[::2], edges[1::2], strict=True):
+        if nearby[first:last].max() < _THINKABLE:
+            kept[first:last] = -1
+    return kept
 
 
 def fit_of(path: TextPath, posteriors: np.ndarray) -> float:

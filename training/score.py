@@ -23,6 +23,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -182,6 +183,12 @@ class Scorer:
                     speaker.motion[column] = _sum(total, one)
                     if (mode, name, rate) == (self._modes[0], self._finishing[-1], self._fps[0]):
                         self.clips.append(ClipScore(clip, one, motion, reference, known))
+
+    def narrowed(self, modes: Sequence[str]) -> Scorer:
+        """The same model with nothing scored yet, at the first frame rate, in these modes."""
+        narrow = copy(self)
+        narrow._fps, narrow._modes, narrow.results, narrow.clips = self._fps[:1], modes, {}, []
+        return narrow
 
     def _words(self, mode: str, clip: Spoken, posteriors: np.ndarray) -> Said | None:
         known = {

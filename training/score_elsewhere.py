@@ -28,7 +28,7 @@ from core.phones import PHONE_TO_VISEME, VISEME_INDEX, Segment
 from training.backbone import load_backbone
 from training.fit_animator import TRAITS, Take, load_take
 from training.phone_scores import correlation
-from training.score_report import SpeakerScores, report, table
+from training.score_report import report, table
 from training.synthesis.alignment import dictionary_words
 from training.synthesis.animator import animate_phones
 from training.synthesis.speech_corpus import speak_one_by_one
@@ -64,7 +64,6 @@ def elsewhere(scorer: Scorer, options: argparse.Namespace) -> tuple[str, dict[st
     """What --tts, --motion and --languages ask for: Markdown and figures."""
     parts: list[str] = []
     figures: dict[str, Any] = {}
-    kept = scorer.results, scorer.clips
     sets: dict[str, Callable[[], Iterator[Spoken]]] = {}
     if options.tts:
         sets["TTS, English (known voices)"] = lambda: _tts(options.tts)
@@ -72,13 +71,13 @@ def elsewhere(scorer: Scorer, options: argparse.Namespace) -> tuple[str, dict[st
         sets["Other languages (espeak-ng)"] = _languages
         sets["Sung-like speech (drawn out, on notes)"] = _sung
     for name, clips in sets.items():
-        scorer.results = {}
+        # Transcripts and recognisers are English; the voices of the synthesisers speak it too.
+        modes = options.modes if name.startswith("TTS") else options.modes[:1]
+        narrow = scorer.narrowed(modes)
         for clip in clips():
-            scorer.add(clip)
-        results: dict[str, SpeakerScores] = scorer.results
-        figures[name] = report(results, resamples=100)
+            narrow.add(clip)
+        figures[name] = report(narrow.results, resamples=100)
         parts.append(f"\n# {name}\n\n{table(figures[name])}")
-    scorer.results, scorer.clips = kept
     if options.motion and scorer.animator is not None:
         take = load_take(options.motion, options.take, load_backbone(options.checkpoint))
         figures["captured"] = _captured(scorer, take, options)

@@ -6,7 +6,7 @@ import pytest
 from core.alignment_files import read_alignment, save_alignment
 from core.errors import Cancelled, IdiolectError
 from core.phones import PHONE_INDEX, PHONES
-from core.transcript import KnownWords, find_words
+from core.transcript import KnownWords, _thinkable, find_words
 
 BILABIALS = [PHONE_INDEX[phone] for phone in "PBM"]
 SPANS = (
@@ -108,3 +108,15 @@ def test_accurate_mode_finds_words_and_falls_back_from_a_wrong_text():
     said, warnings = find(KnownWords("See you sooner.", accurate=True))
     assert "does not fit" in warnings[0]
     assert "bob" in said.text
+
+
+def test_a_recognised_closure_of_which_nothing_was_heard_is_not_made():
+    heard_so = np.zeros((30, len(PHONES)), np.float32)
+    heard_so[:, PHONE_INDEX["AA"]] = 1
+    heard_so[5, PHONE_INDEX["B"]] = 0.1
+    phones = np.full(30, PHONE_INDEX["AA"])
+    phones[5:8] = phones[20:24] = PHONE_INDEX["B"]
+    kept = _thinkable(phones, heard_so)
+    assert (kept[5:8] == PHONE_INDEX["B"]).all()
+    assert (kept[20:24] == -1).all()
+    assert (kept[24:] == PHONE_INDEX["AA"]).all()
