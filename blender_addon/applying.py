@@ -4,11 +4,12 @@ the raw motion stored, so that it can be finished again.
 
 from __future__ import annotations
 
+import ast
 import uuid
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bpy
 
@@ -50,7 +51,9 @@ def apply(task: Task, motion: Motion, raw: bytes = b"") -> list[str]:
         raise
     if raw:
         fps = task.fps / task.speed
-        new = Stored(line.speech, line.first, task.speed, raw, finished_by(target, fps))
+        new = Stored(
+            line.speech, line.first, task.speed, raw, finished_by(target, fps, task.finishing)
+        )
         new = replace(new, keys=keyed.keys, dense=keyed.dense, error=keyed.error)
         store(keyed, earlier, _mixed(target, task, earlier, new))
     sound.settle(scene, placed, line.last, mark_of(target))
@@ -167,13 +170,39 @@ def blocks_of(target: bpy.types.Object) -> list[bpy.types.ID]:
     return list(dict.fromkeys([*owners, *(turn.armature for turn in actor.turns)]))
 
 
-def finished_by(target: bpy.types.Object, fps: float) -> str:
-    """All settings that finished motion and its keys depend on, in one word."""
+def finished_by(
+    target: bpy.types.Object, fps: float, finishing: dict[str, Any] | None = None
+) -> str:
+    """All settings that finished motion and its keys depend on, as text.
+
+    Args:
+        target: the character.
+        fps: frames of the scene in a second of the speech.
+        finishing: what the worker was told; None: what it would be told now.
+    """
     settings = properties.of(target)
     keys = settings.keys
     regions = (keys.lower_face, keys.upper_face, keys.head)
-    manner = (keys.placement, round(finish_properties.error_bound(keys), 6), regions, round(fps, 4))
-    return repr((finish_properties.as_params(settings.finish, fps), manner))
+    bound = round(finish_properties.error_bound(keys), 6)
+    told = finishing or finish_properties.as_params(settings.finish, fps)
+    return repr((told, fps, keys.placement, bound, regions))
+
+
+def finished_as(text: str) -> tuple[dict[str, Any], float]:
+    """From such text: what the worker was told, and the frame rate.
+
+    Raises:
+        WorkerError: if it is no such text.
+    """
+    try:
+        finishing, fps, *_ = ast.literal_eval(text)
+        return dict(finishing), float(fps)
+    except (ValueError, TypeError, SyntaxError) as error:
+        raise WorkerError(
+            "It is not known how this motion was finished.",
+            hint="Press Finish Again first.",
+            code="bad_raw",
+        ) from error
 
 
 def show(scene: bpy.types.Scene) -> None:

@@ -110,6 +110,31 @@ class IDIOLECT_OT_add_corrections(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class IDIOLECT_OT_lift_edits(job.JobOperator, bpy.types.Operator):
+    """Edits to Corrections."""
+
+    bl_idname = "idiolect.lift_edits"
+    bl_label = "Edits to Corrections"
+    bl_description = (
+        "Move what you have edited in the speech's own keys to the correction layer. What is seen"
+        " stays the same, and will survive when the speech is animated again or finished otherwise"
+    )
+    bl_options = {"UNDO"}
+    job_title = "Moving edits"
+
+    character: StringProperty(name="Character", description="Empty: the panel's character")
+
+    @classmethod
+    def disabled_reason(cls, context: bpy.types.Context) -> str:
+        """Why the button cannot be pressed now."""
+        return job.busy_reason() or preferences.not_ready_reason(context)
+
+    def steps(self, context: bpy.types.Context) -> job.Steps:
+        """From edited keys to corrections."""
+        target = named_or_chosen(context, self.character)
+        return refinishing.lift_steps(context.scene, target, preferences.of(context))
+
+
 class IDIOLECT_OT_limit_corrections(bpy.types.Operator):
     """Limit Corrections."""
 
@@ -211,6 +236,7 @@ CLASSES = (
     IDIOLECT_OT_finish,
     IDIOLECT_OT_animate_range,
     IDIOLECT_OT_add_corrections,
+    IDIOLECT_OT_lift_edits,
     IDIOLECT_OT_limit_corrections,
     IDIOLECT_OT_bake,
 )

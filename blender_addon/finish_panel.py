@@ -105,6 +105,7 @@ class IDIOLECT_PT_keys(_FinishPart, bpy.types.Panel):
             column.operator("idiolect.limit_corrections", icon="PREVIEW_RANGE")
         else:
             column.operator("idiolect.add_corrections", icon="NLA_PUSHDOWN")
+        column.operator("idiolect.lift_edits", icon="FORWARD")
         column.operator("idiolect.bake", icon="ACTION")
 
 

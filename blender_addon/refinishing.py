@@ -98,6 +98,52 @@ def steps(
     )
 
 
+def lift_steps(
+    scene: bpy.types.Scene, target: bpy.types.Object | None, settings: preferences.Settings
+) -> job.Steps:
+    """Move keys that were edited in the speech itself to the correction layer.
+
+    What the keys were before is found by finishing again as it was done then.
+
+    Raises:
+        WorkerError: if nothing was edited, or it cannot be known.
+    """
+    reason = why_not(target)
+    if not reason and not any(keying.edits_of(block) for block in applying.blocks_of(target)):
+        reason = f"No keys of “{target.name}” were edited since they were made"
+    if reason or target is None:
+        raise WorkerError(f"{reason}.", hint="Nothing was changed.", code="no_edits")
+    who, where = job.DataRef.to(target), job.DataRef.to(scene, "scenes")
+    motions = motion_store.motions_of(applying.stored_action(target))
+    client, results = get_client(settings.worker()), []
+    with tempfile.TemporaryDirectory(prefix="idiolect-") as folder:
+        for number, motion in enumerate(motions):
+            output = Path(folder) / f"{number}.npz"
+            finishing, fps = applying.finished_as(motion.finished)
+            params = {"raw": str(_file_of(motion)), "fps": fps, "finishing": finishing}
+            yield client.request("finish", {**params, "output": str(output)})
+            results.append(read_motion(output))
+        target, scene = who.find(), where.find()
+    slack = finish_properties.error_bound(properties.of(target).keys) + 1e-4
+    lifted, details = 0, []
+    for motion, result in zip(motions, results, strict=True):
+        clean: dict[bpy.types.ID, dict[keying.Place, Any]] = {}
+        for curve in rig.rig_of(target).curves(result):
+            clean.setdefault(curve.datablock, {})[curve.place] = curve.values
+        for block, values in clean.items():
+            title = f"{target.name} corrections"
+            lifted += keying.lift_edits(block, values, motion.first, slack, title)
+        last = motion.first + len(result.weights) - 1
+        line = keying.Line(motion.speech, motion.first, last)
+        keyed = applying.key_motion(target, result, line)
+        applying.store(keyed, motions, motion)
+        details += applying.kept_by(keyed)
+    applying.show(scene)
+    return job.Outcome(
+        f"{target.name}: edits of {lifted} curves are on the correction layer", tuple(details)
+    )
+
+
 def _request(
     scene: bpy.types.Scene, target: bpy.types.Object, motion: Stored, output: Path
 ) -> dict[str, Any]:

@@ -14,9 +14,11 @@ from __future__ import annotations
 from .actions import HAS_SLOTS
 from .baking import bake
 from .corrections import add as add_corrections
+from .corrections import lift as lift_edits
 from .corrections import limit as limit_corrections
 from .corrections import of as corrections_of
 from .curves import Curve, Place, value_path
+from .marks import Line, edits_of, lines_of
 from .nla import CORRECTIONS, MARK, speech_action
 from .reading import (
     animated_elsewhere,
@@ -26,7 +28,7 @@ from .reading import (
     sample_places,
     shape_key_names,
 )
-from .writing import Keyed, Line, Manner, key_curves, lines_of
+from .writing import Keyed, Manner, key_curves
 
 __all__ = [
     "CORRECTIONS",
@@ -42,7 +44,9 @@ __all__ = [
     "bake",
     "corrections_of",
     "curve_of",
+    "edits_of",
     "key_curves",
+    "lift_edits",
     "limit_corrections",
     "lines_of",
     "places_of",

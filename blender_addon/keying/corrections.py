@@ -8,9 +8,14 @@ again, or finished otherwise, changes below it.
 
 from __future__ import annotations
 
-import bpy
+from collections.abc import Mapping
 
-from . import actions, nla
+import bpy
+import numpy as np
+
+from .. import reduction
+from . import actions, curves, marks, nla, splicing
+from .curves import Floats, Place
 from .nla import CORRECTIONS
 
 
@@ -58,6 +63,50 @@ def limit(block: bpy.types.ID, first: int, last: int) -> int:
                 curve.keyframe_points.insert(frame, _nothing(curve))
             curve.update()
     return found
+
+
+def lift(
+    block: bpy.types.ID, clean: Mapping[Place, Floats], first: int, slack: float, name: str
+) -> int:
+    """Turn edits of our speech into corrections, so that the speech can be written anew.
+
+    Args:
+        block: whose speech.
+        clean: what its curves would show without edits, one value for each frame.
+        first: the first of these frames.
+        slack: smaller differences are none.
+        name: name for a correction layer, if there is none yet.
+
+    Returns:
+        How many curves were edited.
+    """
+    changes: dict[Place, Floats] = {}
+    for place, curve in marks.edits_of(block).items():
+        if place in clean:
+            frames = np.arange(first, first + len(clean[place]), dtype=np.float32)
+            change = splicing.evaluator(curve)(frames) - clean[place]
+            change[np.abs(change) <= slack] = 0.0
+            if change.any():
+                changes[place] = np.pad(change, 1)  # nothing before, nothing after
+    if not changes:
+        return 0
+    owner = nla.speech_owner(block.animation_data)
+    shift = 0 if owner == block.animation_data else round(nla.offset(owner))
+    action = of(block) or add(block, name)
+    slot = actions.slot_of(block.animation_data)
+    where = actions.bag(action, slot).fcurves
+    there = {(curve.data_path, curve.array_index): curve for curve in where}
+    for place, change in changes.items():
+        begin, curve = first - 1 + shift, there.get(place)
+        frames = np.arange(begin, begin + len(change), dtype=np.float32)
+        if curve is not None:
+            change = change + splicing.evaluator(curve)(frames)
+        reduced = reduction.reduce(change[None], max(slack, 1e-4))
+        keys = curves.from_reduced({place: curves.every_frame(change, begin)}, reduced)[place]
+        if curve is not None:
+            keys = splicing.replaced(curves.read(curve), splicing.evaluator(curve), keys)
+        curves.write(curve or where.new(place[0], index=place[1]), keys)
+    return len(changes)
 
 
 def _nothing(curve: bpy.types.FCurve) -> float:

@@ -90,8 +90,12 @@ def take_out(animation: bpy.types.AnimData, strip: bpy.types.NlaStrip) -> None:
 def fit(strip: bpy.types.NlaStrip) -> None:
     """Let a strip show the whole of its Action; where the artist has moved it to, it stays."""
     start, end = strip.action.frame_range
-    offset = strip.frame_start - strip.action_frame_start
-    _set_frames(strip, start, max(end, start + 1), offset)
+    _set_frames(strip, start, max(end, start + 1), offset(strip))
+
+
+def offset(strip: bpy.types.NlaStrip) -> float:
+    """How many frames later a strip plays its Action."""
+    return strip.frame_start - strip.action_frame_start
 
 
 def _new_track(

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import bpy
 import numpy as np
 
 from .curves import LINEAR, Floats, Keys, linear
 
 Evaluate = Callable[[Floats], Floats]
 """Values (F,) of the old curve at frames (F,)."""
+
+
+def evaluator(curve: bpy.types.FCurve) -> Evaluate:
+    """What a curve shows now."""
+    return lambda frames: np.array([curve.evaluate(float(f)) for f in frames], np.float32)
 
 
 def without(keys: Keys, spans: list[tuple[int, int]]) -> Keys:

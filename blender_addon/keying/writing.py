@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,28 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import reduction
-from . import actions, curves, nla, splicing
-from .curves import MARK, Curve, Floats, Keys, Place
+from . import actions, curves, marks, nla, splicing
+from .curves import MARK, Curve, Keys, Place
+from .marks import Line, lines_of
 
 SLIDER_LIMIT = 10.0
 """Blender lets no slider of a shape key go beyond this."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One speech within an Action of ours: its file, its first and its last frame."""
-
-    speech: str
-    first: int
-    last: int
-
-    def gives_way_to(self, other: Line) -> bool:
-        """Whether it goes when ``other`` is keyed: it wants the same frames, or is the same
-        speech at an older place.
-        """
-        return self.speech == other.speech or (
-            self.first <= other.last and other.first <= self.last
-        )
 
 
 @dataclass(frozen=True)
@@ -142,13 +125,6 @@ def key_curves(motion: list[Curve], line: Line, name: str, manner: Manner | None
     )
 
 
-def lines_of(action: bpy.types.Action | None) -> list[Line]:
-    """The speeches in an Action of ours, in the order in which they were keyed."""
-    if action is None or MARK not in action:
-        return []
-    return [Line(str(s), int(a), int(b)) for s, a, b in json.loads(action[MARK])["lines"]]
-
-
 @dataclass(frozen=True)
 class _Draft:
     """What a data-block's Action shall hold.
@@ -162,6 +138,7 @@ class _Draft:
         keys: the keys of each curve that changes; none: the curve goes.
         dense: how many keys the motion would have with one at each frame.
         error: how far curves are off.
+        still_edited: curves that were edited by hand, and stay so, at least in parts.
     """
 
     block: bpy.types.ID
@@ -172,6 +149,7 @@ class _Draft:
     keys: dict[Place, Keys]
     dense: int
     error: float
+    still_edited: frozenset[Place]
 
 
 def _draft(
@@ -197,7 +175,7 @@ def _draft(
             rest = splicing.without(old, [(o.first, o.last) for o in [*leaving, line]])
             keys[place] = rest.and_also(new[place]) if place in new else rest
         elif place in new:
-            keys[place] = splicing.replaced(old, _evaluator(old_curve), new[place])
+            keys[place] = splicing.replaced(old, splicing.evaluator(old_curve), new[place])
     in_place = owner is not None and not actions.is_foreign(owner)
     if not in_place:
         # Those that are left alone come along.
@@ -211,6 +189,7 @@ def _draft(
         new | keys,
         dense,
         error,
+        frozenset(marks.edited(owner)) - (frozenset() if manner.span else frozenset(keys)),
     )
 
 
@@ -226,7 +205,7 @@ def _keys_of(
         first = manner.span[0]
         frames = np.arange(first, manner.span[1] + 1, dtype=np.float32)
         for place, new in values.items():
-            old = _evaluator(there[place])(frames) if place in there else 0 * frames
+            old = splicing.evaluator(there[place])(frames) if place in there else 0 * frames
             values[place] = splicing.cross_fade(old, new[chosen], manner.fade)
         closures = None if closures is None else closures[chosen]
     every = {place: curves.every_frame(one, first) for place, one in values.items()}
@@ -254,24 +233,14 @@ def _fill(action: bpy.types.Action, slot: bpy.types.ID | None, draft: _Draft) ->
                 where.remove(curve)
             continue
         curves.write(curve or where.new(place[0], index=place[1]), keys)
-    mark = json.loads(action.get(MARK, "{}"))
-    if mark.get("name") == action.name and mark["title"] != draft.title:
-        action.name = draft.title  # not where the artist has named it
-    action[MARK] = json.dumps(
-        {
-            "lines": [[line.speech, line.first, line.last] for line in draft.lines],
-            "digest": _digest(where),
-            "title": draft.title,
-            "name": action.name if mark.get("name", action.name) == action.name else "",
-        }
-    )
+    marks.note(action, where, draft.lines, draft.title, draft.still_edited)
 
 
 def _refill(animation: bpy.types.AnimData, draft: _Draft) -> tuple[bpy.types.Action, str]:
     """Fill our Action anew. Returns it, and the name of the copy that is kept if it was edited."""
     owner = nla.speech_owner(animation)
     action, backup = owner.action, ""
-    if json.loads(action[MARK])["digest"] != _digest(actions.active_curves(owner)):
+    if marks.edited(owner):
         copy = action.copy()
         del copy[MARK]  # the artist's now
         copy.name, copy.use_fake_user = f"{action.name} (edited)", True
@@ -304,14 +273,6 @@ def _place(animation: bpy.types.AnimData, action: bpy.types.Action, on_layer: bo
     if animation.action != action:
         actions.assign(animation, action)
     return kept
-
-
-def _digest(where: list[bpy.types.FCurve]) -> str:
-    return curves.digest({(c.data_path, c.array_index): curves.read(c) for c in where})
-
-
-def _evaluator(curve: bpy.types.FCurve) -> Callable[[Floats], Floats]:
-    return lambda frames: np.array([curve.evaluate(float(f)) for f in frames], np.float32)
 
 
 def _widen_sliders(motion: list[Curve]) -> None:

@@ -334,6 +334,31 @@ def test_corrections_survive_everything(hero: bpy.types.Object, placement: str) 
     assert layer.use_fake_user
 
 
+def test_edits_of_the_speech_itself_become_corrections(hero: bpy.types.Object) -> None:
+    with pytest.raises(RuntimeError, match="No keys of “Hero” were edited"):
+        bpy.ops.idiolect.lift_edits()
+    frames = list(range(11, 115))
+    clean = np.array(played(hero, "jawOpen", frames))
+    for point in curves(speech_action(hero))["jawOpen"].keyframe_points:
+        if 50 <= point.co[0] <= 60:
+            for place in (point.co, point.handle_left, point.handle_right):
+                place[1] += 0.2
+    curves(speech_action(hero))["jawOpen"].update()
+    edited = np.array(played(hero, "jawOpen", frames))
+    assert bpy.ops.idiolect.lift_edits() == {"FINISHED"}
+    np.testing.assert_allclose(played(hero, "jawOpen", frames), edited, atol=0.015)
+    np.testing.assert_allclose(shown(hero, np.array(frames))["jawOpen"], clean, atol=1e-3)
+    layer = hero.data.shape_keys.animation_data.action
+    assert keying.CORRECTIONS in layer and set(curves(layer)) == {"jawOpen"}
+    hero.idiolect.finish.gain_jaw, hero.idiolect.strength = 0.5, 0.4
+    live.stop()
+    bpy.ops.idiolect.animate()
+    more = np.array(played(hero, "jawOpen", frames)) - shown(hero, np.array(frames))["jawOpen"]
+    assert more[44] == pytest.approx(0.2, abs=0.015) and np.abs(more[[0, 20, 70, 100]]).max() < 1e-3
+    with pytest.raises(RuntimeError, match="were edited"):
+        bpy.ops.idiolect.lift_edits()
+
+
 def test_a_correction_is_limited_to_a_range(hero: bpy.types.Object) -> None:
     frames = list(range(20, 100))
     before = np.array(played(hero, "jawOpen", frames))
