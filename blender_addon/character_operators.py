@@ -1,11 +1,11 @@
-"""Buttons that make characters out of what the artist has: a folder of OBJ files."""
+"""Buttons that make characters speak out of what the artist has: OBJ files, FLAME rigs, marks."""
 
 from __future__ import annotations
 
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from . import job, obj_character, preferences, properties, rig, rig_flame
+from . import job, marking, obj_character, preferences, properties, rig, rig_flame
 from .worker.protocol import WorkerError
 
 
@@ -87,7 +87,7 @@ class IDIOLECT_OT_fit_expressions(job.JobOperator, bpy.types.Operator):
         return rig_flame.steps(worker, target, armature, residual=self.residual)
 
 
-CLASSES = (IDIOLECT_OT_import_objs, IDIOLECT_OT_fit_expressions)
+CLASSES = (IDIOLECT_OT_import_objs, IDIOLECT_OT_fit_expressions, marking.IDIOLECT_OT_mark_face)
 
 
 def register() -> None:

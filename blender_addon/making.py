@@ -6,8 +6,9 @@ import tempfile
 from pathlib import Path
 
 import bpy
+import numpy as np
 
-from . import character, flame_character, job, properties
+from . import character, flame_character, job, marking, properties
 from .worker.client import WorkerSettings, get_client
 from .worker.motion_file import write_arrays
 from .worker.protocol import WorkerError
@@ -84,17 +85,19 @@ def why_no_speech_keys(target: bpy.types.Object | None) -> str:
     if target.mode != "OBJECT":
         return f"“{target.name}” must be in Object Mode"
     count = len(target.data.vertices)
-    if count != FLAME_VERTICES:
-        return f"“{target.name}” has {count} vertices; a FLAME mesh has {FLAME_VERTICES}"
-    if not len(character.triangles_of(target)):
-        return f"“{target.name}” has faces that are not triangles; a FLAME mesh has none"
+    flame = count == FLAME_VERTICES and len(character.triangles_of(target))
+    if not flame and (missing := marking.next_mark(target)):
+        told = f"is no FLAME mesh ({count} vertices)"
+        return f"“{target.name}” {told}: press Mark Face first ({missing} is not marked)"
     if len(character.speech_keys_of(target)) == len(character.ARKIT_KEYS):
         return f"“{target.name}” has all speech keys already"
     return ""
 
 
 def speech_keys(settings: WorkerSettings, target: bpy.types.Object | None) -> job.Steps:
-    """Give a mesh of FLAME topology its missing ARKit keys; those that it has are left alone.
+    """Give a mesh its missing ARKit keys; those that it has are left alone.
+
+    A mesh of FLAME's topology needs nothing else; another one needs marks (`marking`).
 
     Raises:
         WorkerError: if it is no such mesh.
@@ -103,13 +106,17 @@ def speech_keys(settings: WorkerSettings, target: bpy.types.Object | None) -> jo
     if target is None or reason:
         raise WorkerError(
             f"{reason}.",
-            hint="Speech keys can be made for meshes of FLAME's topology.",
+            hint="Speech keys can be made for FLAME meshes, and for faces that are marked.",
             code="bad_topology",
             setting="character",
         )
     wanted, at_rest = job.DataRef.to(target), character.basis_of(target)
     # In the mesh's own axes and unit: the worker finds out how it stands, and answers likewise.
     arrays = {"vertices": at_rest, "faces": character.triangles_of(target)}
+    if not marking.next_mark(target):
+        marks = marking.marks_of(target)
+        arrays["faces"] = marking.triangles_of(target)
+        arrays |= {"mark_names": np.array(list(marks)), "marks": np.array(list(marks.values()))}
     client = get_client(settings)
     with tempfile.TemporaryDirectory(prefix="idiolect-") as folder:
         mesh, output = Path(folder) / "mesh.npz", Path(folder) / "keys.npz"

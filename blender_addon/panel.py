@@ -56,7 +56,7 @@ class IDIOLECT_PT_character(Tab, bpy.types.Panel):
             text="Visemes" if actor.mouth == "VISEMES" else f"{followed} of 52 speech keys",
             icon="CHECKMARK" if actor.can_speak else "ERROR",
         )
-        if len(target.data.vertices) == making.FLAME_VERTICES and actor.missing:
+        if actor.missing and not making.why_no_speech_keys(target):
             layout.operator("idiolect.add_speech_keys", icon="SHAPEKEY_DATA")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import bpy
 
-from . import drawing, properties, rig, rig_flame
+from . import drawing, marking, properties, rig, rig_flame
 from .key_names import ARKIT_KEYS
 from .properties import character_of
 from .rig_bones import HEAD_TURNS
@@ -145,6 +145,8 @@ class IDIOLECT_PT_rig(bpy.types.Panel):
         column.prop(settings, "mouth")
         if rig_flame.has_expressions(target):
             column.operator("idiolect.fit_expressions", icon="MOD_MESHDEFORM")
+        elif len(actor.missing) > _LISTED:
+            marking.draw(column, target)
         column.prop(settings, "other_meshes")
         _draw_bones(column, target, settings)
         layout.label(text="Gains")

@@ -190,7 +190,7 @@ class Worker:
 
     def face(self, job: Job) -> dict[str, Any]:
         """Faces for Blender: the built-in head, a FLAME file's, or speech keys for such a mesh."""
-        from core.face import flame_topology, head
+        from core.face import flame_topology, head, marking
 
         motion_file = _motion_file()
         kind, output = job.params.get("kind"), _path(job, "output")
@@ -203,7 +203,11 @@ class Worker:
             if not {"vertices", "faces"} <= set(mesh):
                 raise _bad_request(job, "mesh", sorted(mesh))
             job.progress("Making speech keys", 0, 1)
-            keys = flame_topology.speech_keys(mesh["vertices"], mesh["faces"])
+            if "marks" in mesh:
+                marks = dict(zip(mesh["mark_names"].tolist(), mesh["marks"].tolist(), strict=True))
+                keys = marking.marked_keys(mesh["vertices"], mesh["faces"], marks)
+            else:
+                keys = flame_topology.speech_keys(mesh["vertices"], mesh["faces"])
             arrays = _key_arrays(keys)
         elif kind == "flame":
             arrays, why_not = _flame_arrays(job)

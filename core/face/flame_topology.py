@@ -202,10 +202,10 @@ def _frame(vertices: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarra
             code="not_a_face",
             setting="character",
         )
-    return _upright(axes), (left + right) / 2, unit
+    return upright(axes), (left + right) / 2, unit
 
 
-def _upright(axes: np.ndarray) -> np.ndarray:
+def upright(axes: np.ndarray) -> np.ndarray:
     """The nearest rotation along x, y, z when it is near enough, else the rotation itself."""
     snapped = np.zeros((3, 3))
     snapped[np.arange(3), np.abs(axes).argmax(1)] = np.sign(
