@@ -77,8 +77,7 @@ class IDIOLECT_PT_emotion(CharacterTab, bpy.types.Panel):
                 fps = animation.frame_rate(context.scene)
                 column, width = layout.column(align=True), context.region.width
                 draw_choice(column, emotion.other, "Clip", fps, width)
-        if emotion.source in ("LIST", "SLIDERS"):
-            layout.prop(properties.of_scene(context.scene), "show_emotions")
+        layout.prop(properties.of_scene(context.scene), "show_ribbon")
 
     def _list(self, context: bpy.types.Context, emotion: Any) -> None:
         layout = self.layout

@@ -15,6 +15,7 @@ import io
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import bpy
@@ -151,6 +152,24 @@ def merged(
     file = io.BytesIO()
     np.savez(file, **{**after, "weights": mixed.astype(weights.dtype)})
     return file.getvalue()
+
+
+def loudness_of(action: bpy.types.Action) -> list[tuple[int, float, Any]]:
+    """First frame, speed, and loudness 0..1 at 50 Hz of each speech: cheap enough for drawing.
+
+    Raises:
+        WorkerError: if it is damaged.
+    """
+    return [(one.first, one.speed, _loudness_in(one.raw)) for one in _entries(action)]
+
+
+@lru_cache(maxsize=8)
+def _loudness_in(text: str) -> Any:
+    """Relative to the loudest moment. Stored are units of 20 dB; drawn as they are, silence would
+    look loud, and as amplitudes, speech would look silent: this lies between.
+    """
+    heard = np.asarray(_arrays(_unpacked(text))["loudness"], np.float32)
+    return 10.0 ** (0.7 * (heard - heard.max()))
 
 
 def _entries(action: bpy.types.Action) -> Any:

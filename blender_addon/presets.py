@@ -1,7 +1,7 @@
 """Presets of a character's settings, in Blender's own preset system.
 
 What belongs to one shot (the speech, Actions, meshes) is no part of a preset. The list of emotions
-goes in as one line of text, since presets know of plain values only.
+goes in as one line of text: Blender would add to a list, and not replace it.
 """
 
 from __future__ import annotations
@@ -47,11 +47,14 @@ class IDIOLECT_OT_add_preset(AddPresetBase, bpy.types.Operator):
     preset_menu = "IDIOLECT_MT_presets"
     preset_subdir = SUBFOLDER
 
-    preset_defines = ["settings = bpy.context.scene.idiolect.chosen()"]
+    preset_defines = [
+        "settings = (bpy.context.scene.idiolect.character or bpy.context.object).idiolect"
+    ]
     preset_values = [
         *(f"settings.style_{which}.{name}" for which in ("a", "b") for name in _STYLE),
         *("settings.mix", "settings.strength", "settings.accurate"),
         *(f"settings.emotion.{name}" for name in _EMOTION),
+        *("settings.finish", "settings.keys"),
     ]
 
     @classmethod

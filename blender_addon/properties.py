@@ -139,17 +139,12 @@ class IdiolectScene(bpy.types.PropertyGroup):
         type=bpy.types.Object,
         poll=_is_mesh,
     )
-    show_emotions: BoolProperty(
+    show_ribbon: BoolProperty(
         name="Show in Timeline",
-        description="Draw the emotions as coloured bands in the timeline, the dope sheet and the"
-        " sequencer",
+        description="Draw the speech and its emotions along the bottom of the timeline, the dope"
+        " sheet and the sequencer",
         default=True,
     )
-
-    def chosen(self) -> IdiolectCharacter | None:
-        """The settings that presets read and write: those of the panel's character."""
-        target = character_of(bpy.context)
-        return None if target is None else of(target)
 
 
 CLASSES = (

@@ -1,8 +1,9 @@
-"""The emotions of the panel's character, drawn along the bottom of timeline, dope sheet and
-sequencer: bands of colour, as high as they are strong, one upon the other.
+"""What the panel's character says and feels, along the bottom of timeline, dope sheet, sequencer.
 
-Drawn, and not markers: markers belong to the artist, and a band shows how long a change takes. The
-speech itself is seen in the sequencer, where its strip shows its own waveform.
+The speech as a waveform of its loudness, once it has been animated; the emotions as bands of colour
+over it, as high as they are strong, one upon the other. Drawn, and not markers: markers belong to
+the artist, and a band shows how long a change takes. In the sequencer the speech's strip also shows
+its own waveform.
 
 Shapes: P columns of pixels, E = 8 emotions.
 """
@@ -18,7 +19,7 @@ import gpu
 import numpy as np
 import numpy.typing as npt
 
-from . import animation, controls, properties
+from . import animation, applying, controls, motion_store, properties
 from .properties import character_of
 from .worker.protocol import WorkerError
 
@@ -37,6 +38,7 @@ _ABOVE = 22
 """Pixels, at an interface scale of 1, between the bottom and the bands: there is a scroll bar."""
 _STEP = 3
 _ALPHA = 0.6
+_WAVE = (0.75, 0.8, 0.85, 0.35)
 _WORTH_A_NAME = 0.15
 
 _EDITORS = ("SpaceDopeSheetEditor", "SpaceSequenceEditor")
@@ -50,18 +52,35 @@ def _draw() -> None:
     context = bpy.context
     region = context.region
     target = character_of(context)
-    if region is None or target is None or not properties.of_scene(context.scene).show_emotions:
+    if region is None or target is None or not properties.of_scene(context.scene).show_ribbon:
         return
     columns = np.arange(0, region.width + _STEP, _STEP, dtype=np.float32)
     view: Any = region.view2d
     left, right = (view.region_to_view(x, 0)[0] for x in (0, region.width))
     frames = left + columns / max(region.width, 1) * (right - left)
-    felt = intensities_at(context.scene, target, frames)
-    if felt is None or felt[:, 1:].max() <= 0.0:
-        return
     scale = context.preferences.system.ui_scale
-    _draw_bands(columns, felt, _ABOVE * scale, _HEIGHT * scale)
-    _draw_names(columns, felt, _ABOVE * scale, scale)
+    loud = loudness_at(context.scene, target, frames)
+    if loud is not None and loud.max() > 0.0:
+        _draw_waveform(columns, loud, _ABOVE * scale, _HEIGHT * scale)
+    felt = intensities_at(context.scene, target, frames)
+    if felt is not None and felt[:, 1:].max() > 0.0:
+        _draw_bands(columns, felt, _ABOVE * scale, _HEIGHT * scale)
+        _draw_names(columns, felt, _ABOVE * scale, scale)
+
+
+def loudness_at(scene: bpy.types.Scene, target: bpy.types.Object, frames: Floats) -> Floats | None:
+    """How loud the character speaks at frames: (P,) 0..1; None if it has not been animated."""
+    fps, loud = animation.frame_rate(scene), None
+    try:
+        action = applying.stored_action(target)
+        stored = motion_store.loudness_of(action) if action else []
+    except WorkerError:  # damaged: the Finish panel says so
+        return None
+    for first, speed, heard in stored:
+        row = (frames - first) / fps * speed * controls.RATE_HZ
+        now = np.interp(row, np.arange(len(heard)), heard, left=0.0, right=0.0)
+        loud = now if loud is None else np.maximum(loud, now)
+    return loud
 
 
 def intensities_at(
@@ -94,6 +113,25 @@ def _interpolated(felt: controls.Emotions, clock: controls.Clock, frames: Floats
     return np.stack([np.interp(seconds, felt["times_s"], column) for column in values.T], axis=1)
 
 
+def _draw_waveform(columns: Floats, loud: Floats, bottom: float, height: float) -> None:
+    """Mirrored, as waveforms are drawn."""
+    middle, half = bottom + height / 2, loud * height / 2
+    seen = np.flatnonzero(np.maximum(loud[:-1], loud[1:]) > 1e-3)
+    positions = _quads(columns, middle - half, middle + half, seen).reshape(-1, 2)
+    _draw_triangles(positions, np.tile(_WAVE, (len(positions), 1)))
+
+
+def _quads(columns: Floats, low: Floats, high: Floats, seen: Floats) -> Floats:
+    """Two triangles from each column in ``seen`` to the next: (S, 6, 2)."""
+    after = seen + 1
+    corners = (
+        *((columns[seen], low[seen]), (columns[after], high[after])),
+        *((columns[after], low[after]), (columns[seen], low[seen])),
+        *((columns[after], high[after]), (columns[seen], high[seen])),
+    )
+    return np.stack([np.stack(corner, axis=1) for corner in corners], axis=1)
+
+
 def _draw_bands(columns: Floats, felt: Floats, bottom: float, height: float) -> None:
     """One quad for each emotion and column, in one batch."""
     feelings = felt[:, 1:]
@@ -104,16 +142,14 @@ def _draw_bands(columns: Floats, felt: Floats, bottom: float, height: float) -> 
     for band, name in enumerate(controls.EMOTIONS[1:]):
         seen = np.flatnonzero(np.maximum(feelings[:-1, band], feelings[1:, band]) > 1e-3)
         low, high = bottom + bottoms[:, band] * height, bottom + tops[:, band] * height
-        next_ = seen + 1
-        quad = (
-            *((columns[seen], low[seen]), (columns[next_], high[next_])),
-            *((columns[next_], low[next_]), (columns[seen], low[seen])),
-            *((columns[next_], high[next_]), (columns[seen], high[seen])),
-        )
-        corners.append(np.stack([np.stack(corner, axis=1) for corner in quad], axis=1))
+        corners.append(_quads(columns, low, high, seen))
         colours.append(np.tile((*COLOURS[name], _ALPHA), (len(seen) * 6, 1)))
-    positions = np.concatenate([corner.reshape(-1, 2) for corner in corners]).astype(np.float32)
-    tints = np.concatenate(colours).astype(np.float32)
+    positions = np.concatenate([corner.reshape(-1, 2) for corner in corners])
+    _draw_triangles(positions, np.concatenate(colours))
+
+
+def _draw_triangles(positions: Floats, colours: Floats) -> None:
+    """One batch of corners (N, 2) in pixels of the region, each with its colour (N, 4)."""
     if not len(positions):
         return
     shader = gpu.shader.from_builtin("SMOOTH_COLOR")
@@ -122,8 +158,8 @@ def _draw_bands(columns: Floats, felt: Floats, bottom: float, height: float) -> 
     layout.attr_add(id="pos", comp_type="F32", len=2, fetch_mode="FLOAT")
     layout.attr_add(id="color", comp_type="F32", len=4, fetch_mode="FLOAT")
     buffer = types.GPUVertBuf(layout, len(positions))
-    buffer.attr_fill(id="pos", data=positions)
-    buffer.attr_fill(id="color", data=tints)
+    buffer.attr_fill(id="pos", data=np.ascontiguousarray(positions, np.float32))
+    buffer.attr_fill(id="color", data=np.ascontiguousarray(colours, np.float32))
     gpu.state.blend_set("ALPHA")
     types.GPUBatch(type="TRIS", buf=buffer).draw(shader)
     gpu.state.blend_set("NONE")
