@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scenes import played, speaking_mesh
 
-from blender_addon import job, live, models, planning
+from blender_addon import animation, job, live, models, planning, preferences
 
 pytestmark = pytest.mark.usefixtures("scene", "worker")
 
@@ -169,6 +169,20 @@ def test_emotions_go_to_the_worker_as_they_are_set(hero: bpy.types.Object) -> No
     task = planning.of_character(bpy.context.scene, hero)
     felt = np.transpose(task.emotion["intensities"])
     assert np.interp(3.0, task.emotion["times_s"], felt[1]) == pytest.approx(0.9, abs=1e-3)
+
+
+def test_the_emotion_of_a_clip_is_taken_from_it(hero: bpy.types.Object, tmp_path: Path) -> None:
+    ours = hero.idiolect
+    ours.emotion.source, ours.emotion.reference = "REFERENCE", "OTHER"
+    ours.emotion.other.kind = "MESH"
+    ours.emotion.other.mesh = hero
+    live.wait()
+    task = planning.of_character(bpy.context.scene, hero, reuse=True)
+    asked = animation.request(task, preferences.Settings(), tmp_path, tmp_path / "out.npz")
+    assert Path(asked["emotion"]["reference"]).is_file()
+    ours.emotion.reference = "A"
+    live.wait()
+    assert live.problem is not None and "without an emotion" in live.problem.message
 
 
 def test_a_saved_style_is_found_by_its_name(hero: bpy.types.Object, tmp_path: Path) -> None:

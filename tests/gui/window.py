@@ -51,6 +51,17 @@ def picture(name: str) -> None:
     say("picture", path)
 
 
+def cut(name: str, part: str, what: bpy.types.Area | bpy.types.Region) -> None:
+    """A part of a screenshot, for the manual."""
+    whole, where = Path(out) / f"{name}.png", Path(out) / "manual"
+    where.mkdir(exist_ok=True)
+    top = view()[0].height - what.y - what.height
+    crop = f"{what.width}x{what.height}+{what.x}+{top}"
+    command = ["convert", whole, "-crop", crop, "+repage", where / f"{part}.png"]
+    subprocess.run(list(map(str, command)), check=True, timeout=60)
+    forget_tick()
+
+
 def hands(*words: object) -> None:
     """A real event of mouse or keyboard."""
     global last_tick
