@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -215,9 +214,22 @@ def request(
     return params | {name: value for name, value in said.items() if value}
 
 
-def _digest(values: tuple[Any, ...]) -> str:
-    """A short word for values, arrays among them."""
+def _digest(values: Any) -> str:
+    """A short word for values: numbers, texts, arrays, and whatever holds them."""
     total = hashlib.sha1(usedforsecurity=False)
-    with np.printoptions(threshold=sys.maxsize):
-        total.update(repr(values).encode())
+
+    def take(value: Any) -> None:
+        if isinstance(value, np.ndarray):
+            total.update(np.ascontiguousarray(value).tobytes())
+        elif is_dataclass(value):
+            take([getattr(value, field.name) for field in fields(value)])
+        elif isinstance(value, list | tuple):
+            total.update(b"(")
+            for part in value:
+                take(part)
+            total.update(b")")
+        else:
+            total.update(f"{value!r},".encode())
+
+    take(values)
     return total.hexdigest()[:16]

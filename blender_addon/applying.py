@@ -42,7 +42,10 @@ def apply(task: Task, motion: Motion, raw: bytes = b"") -> list[str]:
     line = line_of(task, len(motion.weights))
     earlier = motion_store.motions_of(stored_action(target))
     # A strip that the artist laid down is the sound already, and a range has its sound.
-    sounding = task.strip or task.span
+    mark = properties.of(target).mark
+    sounding = (
+        task.strip or task.span or sound.lies_there(scene, task.speech, line.first, line.last, mark)
+    )
     placed = sound.Placed() if sounding else sound.place(scene, task.speech, task.start_frame)
     try:
         keyed = key_motion(target, motion, line, task.span)

@@ -29,6 +29,22 @@ class Placed:
     first_sound: bool = False
 
 
+def lies_there(scene: bpy.types.Scene, speech: str, first: int, last: int, owner: str) -> bool:
+    """Whether a strip of this character plays just that already. It then stays: in playback a new
+    one would be heard to begin, and it may have a volume of the artist's.
+    """
+    if scene.sequence_editor is None or not owner:
+        return False
+    return any(
+        strip.get(OWNER) == owner
+        and strip.sound is not None
+        and strip.sound.filepath == speech
+        and handles(strip)[0] == first
+        and abs(handles(strip)[1] - last) <= 1
+        for strip in _strips(scene.sequence_editor)
+    )
+
+
 def place(scene: bpy.types.Scene, speech: str, first: int) -> Placed:
     """Put a speech into the sequencer. What else lies there is left alone until ``settle``.
 

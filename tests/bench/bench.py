@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import blender_addon  # noqa: E402 (it is found by the line above)
-from blender_addon import keying, preferences  # noqa: E402
+from blender_addon import keying, live, models, preferences  # noqa: E402
 from blender_addon.worker.client import close_client, get_client  # noqa: E402
 
 PYTHON = os.environ["IDIOLECT_PYTHON"]
@@ -38,7 +38,7 @@ def main() -> None:
         folder = Path(name)
         blender_addon.register()
         try:
-            rows = [*press(folder), *keys()]
+            rows = [*press(folder), *sliders(folder), *keys()]
         finally:
             blender_addon.unregister()
         rows += memory(folder)
@@ -69,6 +69,40 @@ def press(folder: Path) -> list[tuple[str, str, str]]:
         ("10 s of speech, second press", f"{statistics.median(again):.2f} s", "< 0.2 s"),
         ("speech to keys", f"{10 / statistics.median(fresh):.0f}× real time", ""),
     ]
+
+
+def sliders(folder: Path) -> list[tuple[str, str, str]]:
+    """Live updates: from a setting that changes to the keys that show it, on a warm worker."""
+    head = bpy.context.scene.idiolect.character
+    ours = head.idiolect
+    own = models.own_styles(bpy.context)
+    ours.style_a.style, ours.style_b.style = own[0], own[-1]
+    ours.emotion.source = "SLIDERS"
+    rows = []
+    for seconds, promised in ((10.0, "< 0.2 s"), (60.0, "")):
+        ours.speech = str(speech(folder / f"slider-{seconds:.0f}.wav", seconds, seed=7))
+        bpy.ops.idiolect.animate()
+        for what, owner, name in (
+            ("Mix", ours, "mix"),
+            ("Strength", ours, "strength"),
+            ("an emotion", ours.emotion, "happiness"),
+            ("Finish: Jaw", ours.finish, "gain_jaw"),
+        ):
+            spent, held = [], []
+            for value in (0.2, 0.4, 0.6, 0.8, 0.5):
+                began, ticks = time.perf_counter(), []
+                setattr(owner, name, value)
+                while live.busy():
+                    ticks.append(timed(live.tick))
+                    time.sleep(0.002)
+                spent.append(time.perf_counter() - began)
+                held.append(max(ticks))
+            if live.problem is not None:
+                raise RuntimeError(live.problem.message)
+            shown = f"{statistics.median(spent):.3f} s"
+            shown += f", the window held up for {statistics.median(held):.3f} s"
+            rows.append((f"{seconds:.0f} s of speech, {what} dragged to keys", shown, promised))
+    return rows
 
 
 def worker_ready() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scenes import played, speaking_mesh
 
-from blender_addon import animation, job, live, models, planning, preferences
+from blender_addon import animation, job, live, models, planning, preferences, strips
 
 pytestmark = pytest.mark.usefixtures("scene", "worker")
 
@@ -159,6 +159,16 @@ def test_a_button_comes_first(hero: bpy.types.Object, monkeypatch) -> None:
     assert live.tick() is not None and live.busy(), "it waits"
     monkeypatch.setattr(job, "current", None)
     settled(hero)
+
+
+@pytest.mark.skipif(not bpy.app.build_options.audaspace, reason="this Blender has no audio")
+def test_the_strip_stays_as_it_is(hero: bpy.types.Object) -> None:
+    (strip,) = strips.sounds(bpy.context.scene)
+    strip.volume, strip.name = 0.5, "Quieter"
+    hero.idiolect.mix = 1.0
+    settled(hero)
+    (strip,) = strips.sounds(bpy.context.scene)
+    assert (strip.volume, strip.name) == (0.5, "Quieter")
 
 
 def test_emotions_go_to_the_worker_as_they_are_set(hero: bpy.types.Object) -> None:
