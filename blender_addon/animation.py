@@ -18,6 +18,9 @@ from .worker.client import get_client
 from .worker.motion_file import read_motion
 from .worker.protocol import WorkerError
 
+MADE_OF = "idiolect_made_of"
+"""Custom property of an Action of ours: the task that it shows."""
+
 Emotion = controls.Emotions | reference.Reference | None
 """Intensities over time, or the clip whose emotion is copied, or nothing said about it."""
 
@@ -169,7 +172,7 @@ def steps(task: Task, settings: preferences.Settings) -> job.Steps:
     details += [*task.style.warnings, *answer.get("warnings", ())]
     if answer.get("heard"):
         details.append(f"Heard: {answer['heard']}")
-    properties.of(task.character.find()).made_of = task.digest if task.from_settings else ""
+    _mark(task)
     last = task.start_frame + len(motion.weights) - 1
     seconds = time.monotonic() - started
     name, first = Path(task.speech).name, task.start_frame
@@ -177,6 +180,15 @@ def steps(task: Task, settings: preferences.Settings) -> job.Steps:
         f"{task.character.name}: {name}, frames {first}–{last} ({seconds:.1f} s)",
         tuple(dict.fromkeys(details)),
     )
+
+
+def _mark(task: Task) -> None:
+    """Note on the character, and on its keys, what they are made of; for ``live``."""
+    target = task.character.find()
+    made_of = task.digest if task.from_settings else ""
+    properties.of(target).made_of = made_of
+    if (action := applying.stored_action(target)) is not None:
+        action[MADE_OF] = made_of
 
 
 def request(

@@ -187,7 +187,8 @@ def _redraw() -> None:
 def _after_undo(*_: object) -> None:
     """Undo may bring back settings whose keys came a moment after that step was recorded."""
     for target in bpy.data.objects:
-        changed(target, ANIMATE)
+        for level in makers:
+            changed(target, level)
 
 
 @bpy.app.handlers.persistent

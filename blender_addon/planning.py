@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 
-from . import animation, controls, job, preferences, properties, reference, strips
+from . import animation, applying, controls, job, preferences, properties, reference, strips
 from .worker.protocol import WorkerError
 
 ALIGNMENTS = (".textgrid", ".csv")
@@ -77,8 +77,13 @@ def again(scene: bpy.types.Scene, target: bpy.types.Object) -> job.Steps | None:
         if error.code in ("missing_speech", "bad_strip"):
             return None
         raise
-    made, new = settings.made_of.split(" "), task.digest.split(" ")
-    if made[0] != new[0] or made == new:
+    digest = task.digest
+    if settings.made_of.split(" ")[0] != digest.split(" ")[0]:
+        return None
+    # What the keys say counts. Undo restores an Action only if a step of undo knows it as changed,
+    # and keys that came after the slider's step are in none.
+    action = applying.stored_action(target)
+    if action is not None and action.get(animation.MADE_OF) == digest:
         return None
     return animation.steps(task, preferences.of(bpy.context))
 

@@ -98,6 +98,17 @@ def test_a_keyframed_slider_changes_on_the_way(hero: bpy.types.Object) -> None:
     assert np.abs(mixed[:, ~early] - at_a[:, ~early]).max() > 0.05
 
 
+def test_keys_that_an_undo_has_left_behind_are_made_again(hero: bpy.types.Object) -> None:
+    """Undo knows nothing of keys that came after the slider's step: the settings go back alone."""
+    at_a, made = face(hero), hero.idiolect.made_of
+    hero.idiolect.mix = 1.0
+    settled(hero)
+    hero.idiolect.live = False
+    hero.idiolect.mix, hero.idiolect.made_of, hero.idiolect.live = 0.0, made, True
+    live.changed(hero)
+    np.testing.assert_array_equal(settled(hero), at_a)
+
+
 def test_nothing_is_done_for_nothing(hero: bpy.types.Object) -> None:
     """After undo everybody is asked again; who is as the settings say has nothing to do."""
     assert planning.again(bpy.context.scene, hero) is None

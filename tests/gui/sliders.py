@@ -190,6 +190,7 @@ def story() -> Iterator[float]:
     for frame, value in ((1, 0.0), (60, 1.0)):
         settings().strength = value
         bpy.data.objects["Head"].keyframe_insert("idiolect.strength", frame=frame)
+    main, area, _ = view()  # undo has made the old ones stale
     head = bpy.data.objects["Head"]
     bpy.context.view_layer.objects.active = head
     head.select_set(True)
@@ -199,7 +200,7 @@ def story() -> Iterator[float]:
     for editor, name in (("DOPESHEET", "s5_dope_sheet"), ("SEQUENCE_EDITOR", "s6_sequencer")):
         area.ui_type = editor
         if hasattr(main.workspace, "sequencer_scene"):
-            main.workspace.sequencer_scene = scene
+            main.workspace.sequencer_scene = main.scene
         yield 1.5
         region = next(region for region in area.regions if region.type == "WINDOW")
         with bpy.context.temp_override(window=main, area=area, region=region):
