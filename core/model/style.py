@@ -54,9 +54,9 @@ class StyleEncoder(MotionEncoder):
             mean = masked_mean(motion, mask)
             variance = masked_mean((motion - mean[:, None]).square(), mask)
             # Weights are mostly small; the root brings them nearer to each other.
-            spread = torch.cat(
-                [mean.abs().sqrt() * mean.sign(), (variance + 1e-6).sqrt().sqrt()], -1
-            )
+            # A root has no gradient at zero, where a decoder begins that was not taught yet.
+            level = mean.abs().clamp_min(1e-12).sqrt() * mean.sign()
+            spread = torch.cat([level, (variance + 1e-6).sqrt().sqrt()], -1)
             code = code + self.statistics(4.0 * (spread - 0.2))
         code = F.layer_norm(code, code.shape[-1:])
         if self.hides_emotion:

@@ -153,6 +153,13 @@ def test_style_code_ignores_padding_and_hears_order() -> None:
     assert (turned - alone).abs().max() > 1e-4
 
 
+def test_style_of_a_face_at_rest_has_gradients() -> None:
+    model = small_model()
+    still = torch.zeros(1, 20, 52, requires_grad=True)
+    model.encode_style(still, torch.ones(1, 20, dtype=torch.bool)).square().sum().backward()
+    assert still.grad is not None and still.grad.isfinite().all()
+
+
 @pytest.mark.parametrize("fps", [25.0, 30.0, 50.0])
 def test_padded_batch_equals_one_by_one(fps: float) -> None:
     model = small_model(fps)
