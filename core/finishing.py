@@ -191,7 +191,8 @@ class _Finish:
             "eyeLookUpLeft": up, "eyeLookUpRight": up,
             "eyeLookDownLeft": -up, "eyeLookDownRight": -up,
         }  # fmt: skip
-        return {name: (scale * tracks[name]).clip(0.0) for name in self._known(*tracks)}
+        known = self._known(*tracks)
+        return {name: (scale * tracks[name]).clip(0.0).astype(np.float32) for name in known}
 
     def _brows(self, pulse: Rhythm) -> dict[str, np.ndarray]:
         strength = self._settings.brow_strength

@@ -7,7 +7,7 @@ without the model.
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,9 @@ FORMAT = "idiolect-raw-1"
 
 SPEECH_RATE_HZ = 50
 """As `core.model.speech.FEATURE_RATE_HZ`; finishing needs no PyTorch."""
+
+
+_BLOCK_FRAMES = 10_000
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,15 @@ class RawMotion:
     duration_s: float
 
     def rounded(self) -> RawMotion:
-        """As it will be read from a file: in half precision."""
-        heard = Heard(*(_half(track).astype(np.float32) for track in vars(self.heard).values()))
-        weights = self.clip.weights.copy()
-        for first in range(0, len(weights), 10_000):  # an hour of motion should not be there twice
-            block = weights[first : first + 10_000]
+        """As it will be read from a file: in half precision. The clip itself is rounded, since an
+        hour of motion should not be there twice.
+        """
+        weights = self.clip.weights
+        for first in range(0, len(weights), _BLOCK_FRAMES):
+            block = weights[first : first + _BLOCK_FRAMES]
             block[:] = _half(block)
-        return RawMotion(replace(self.clip, weights=weights), heard, self.duration_s)
+        heard = Heard(*(_half(track).astype(np.float32) for track in vars(self.heard).values()))
+        return RawMotion(self.clip, heard, self.duration_s)
 
 
 def save_raw(raw: RawMotion, path: Path) -> None:
@@ -141,4 +146,7 @@ def load_raw(path: Path) -> RawMotion:
 
 
 def _half(values: np.ndarray) -> np.ndarray:
-    return values.clip(-6e4, 6e4).astype(np.float16)
+    out = np.empty(values.shape, np.float16)
+    for first in range(0, len(values), _BLOCK_FRAMES):
+        out[first : first + _BLOCK_FRAMES] = values[first : first + _BLOCK_FRAMES].clip(-6e4, 6e4)
+    return out
