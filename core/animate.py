@@ -88,7 +88,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--duration", type=float, metavar="S", help="use S seconds of it")
     parser.add_argument(
-        "--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)"
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="auto, cpu, cuda, cuda+half (half precision) or mps (default: auto)",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress, no closing line")
     parser.add_argument("--debug", action="store_true", help="print tracebacks of errors")

@@ -17,7 +17,7 @@ import torch
 from core.checkpoint import load_checkpoint, load_weights
 from core.conditioning import EmotionTrack, StyleControl, Styles, StyleTrack, Track
 from core.decoding import Conditions, Decoder
-from core.device import pick
+from core.device import HALF, pick
 from core.engine import Engine
 from core.errors import IdiolectError
 from core.finishing import FinishSettings, finish_raw
@@ -65,15 +65,12 @@ class Animator:
         listener: What hears, with its memory.
     """
 
-    def __init__(
-        self, checkpoint: Path | None = None, device: str = "auto", *, half: bool = False
-    ) -> None:
+    def __init__(self, checkpoint: Path | None = None, device: str = "auto") -> None:
         """Load a checkpoint.
 
         Args:
             checkpoint: A file written by `training.train`; the bundled model by default.
-            device: "auto", "cpu", "cuda" or "mps".
-            half: On a CUDA device, compute in half precision.
+            device: "auto", "cpu", "cuda" or "mps"; "cuda+half" computes in half precision there.
 
         Raises:
             IdiolectError: The file is missing, damaged or foreign, or there is no such device.
@@ -103,7 +100,7 @@ class Animator:
         self.fps = self.config.motion.fps
         self.parameters = sum(p.numel() for m in (model, backbone) for p in m.parameters())
         self._null_style = model.null_style.detach().float().numpy().copy()
-        self.engine = Engine(model, backbone, pick(device), half=half)
+        self.engine = Engine(model, backbone, pick(device), half=device.endswith(HALF))
         self.listener = Listener(self.engine)
         self._style_cache: dict[str, np.ndarray] = {}
 

@@ -17,13 +17,18 @@ def available() -> list[str]:
     return [*devices, "cpu"]
 
 
+HALF = "+half"
+"""After a device's name: compute in half precision there, if it is a CUDA device."""
+
+
 def pick(name: str = "auto") -> torch.device:
-    """The device of a name; "auto" is the fastest there is.
+    """The device of a name, with or without `HALF`; "auto" is the fastest there is.
 
     Raises:
         IdiolectError: code "no_device" when PyTorch cannot use the wanted one here.
     """
     devices = available()
+    name = name.removesuffix(HALF)
     if name == "auto":
         return torch.device(devices[0])
     # "cuda:1" is a way to name the second card.
