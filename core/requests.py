@@ -12,9 +12,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -42,6 +43,7 @@ from core.style_file import load_style, save_style
 from core.transcript import Said
 
 _KEPT_STYLES = 64
+_KEPT_WORDS = 8
 _UNWRITTEN = 32
 """Lines whose motion may wait to be written."""
 
@@ -53,6 +55,7 @@ class Speaker:
         self.animator = animator
         self._codes: OrderedDict[str, np.ndarray] = OrderedDict()
         self._warnings: dict[str, list[str]] = {}
+        self._said: OrderedDict[Hashable, tuple[Said | None, list[str]]] = OrderedDict()
 
     @property
     def kept_styles(self) -> int:
@@ -138,9 +141,24 @@ class Speaker:
         return Line(order.source, style, self.emotion(values.get("emotion"), warn), warn)
 
     def _words(self, order: Order, report: Progress, stop: Callable[[], bool]) -> Said | None:
-        return self.animator.find_words(
-            order.source, order.known, progress=report, cancelled=stop, warn=order.warnings.append
-        )
+        """What is said when; remembered, so that a slider does not wait for it each time."""
+        known = order.known
+        if not known.anything:
+            return None
+        changed = known.alignment.stat().st_mtime_ns if _exists(known.alignment) else 0
+        key = (order.source.fingerprint(), known, changed)
+        if key not in self._said:
+            told: list[str] = []
+            said = self.animator.find_words(
+                order.source, known, progress=report, cancelled=stop, warn=told.append
+            )
+            self._said[key] = said, told
+        self._said.move_to_end(key)
+        while len(self._said) > _KEPT_WORDS:
+            self._said.popitem(last=False)
+        said, told = self._said[key]
+        order.warnings.extend(told)
+        return said
 
     def save_style(self, values: Values) -> dict[str, Any]:
         """Write a style, or a mix of constant mix and strength, to a file."""
@@ -242,6 +260,10 @@ def finish(values: Values) -> dict[str, Any]:
         "warnings": [],
         "seconds": _since(started),
     }
+
+
+def _exists(path: Path | None) -> TypeGuard[Path]:
+    return path is not None and path.exists()
 
 
 def _since(started: float) -> float:

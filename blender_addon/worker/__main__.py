@@ -56,6 +56,8 @@ if not TYPE_CHECKING:
 WorkerError = protocol.WorkerError
 Job = serving.Job
 
+DEVICES = ("auto", "cpu", "cuda", "cuda+half", "mps")
+
 
 class Worker:
     """What a worker can do: one method per request, named after it."""
@@ -382,7 +384,7 @@ def main() -> int:
     """Serve until the input ends."""
     parser = argparse.ArgumentParser(description="The worker of the Blender add-on Idiolect.")
     parser.add_argument("--root", type=Path, required=True, help="the folder that holds core/")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    parser.add_argument("--device", default="auto", choices=DEVICES)
     parser.add_argument("--idle-unload", type=float, default=600.0, metavar="SECONDS")
     parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's own choice")
     parser.add_argument("--log-dir", type=Path, default=None)

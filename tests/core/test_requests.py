@@ -174,3 +174,22 @@ def test_one_line_that_fails_leaves_the_others(
         load_motion(tmp_path / "a.npz").weights, load_motion(tmp_path / "alone.npz").weights,
         atol=1e-3,
     )  # fmt: skip
+
+
+def test_words_are_found_once_while_a_slider_moves(
+    speaker: Speaker, speech_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    find_words = Animator.find_words
+
+    def counted(self: Animator, *arguments: Any, **named: Any) -> Any:
+        found.append(arguments)
+        return find_words(self, *arguments, **named)
+
+    monkeypatch.setattr(Animator, "find_words", counted)
+    answers = [
+        ask(speaker, speech_file, tmp_path / "o.npz", transcript=text, style={"name": name})
+        for text, name in (("one", "lively"), ("one", "neutral"), ("two", "neutral"))
+    ]
+    assert len(found) == 2
+    assert answers[0]["warnings"] == answers[1]["warnings"], "told each time"
