@@ -32,8 +32,15 @@ OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}
 """A character that is linked and overridden keeps its settings in the overriding file."""
 
 
+_SHOWN = {"IdiolectCharacter": "Idiolect", "IdiolectEmotion": "Emotion"}
+"""Names of groups whose settings are keyframed: the dope sheet writes “Mix (Idiolect)”."""
+
+
 def live_update(self: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
     """For settings that are heard and seen at once: ask for a new result."""
+    shown = _SHOWN.get(self.bl_rna.identifier, "")
+    if self.name != shown and shown:
+        self.name = shown
     live.changed(self.id_data)
 
 

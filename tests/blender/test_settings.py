@@ -156,8 +156,10 @@ def test_keyframes_have_readable_names_and_paths() -> None:
     for path in ("idiolect.mix", "idiolect.strength", "idiolect.emotion.anger"):
         assert hero.keyframe_insert(path, frame=1)
         assert hero.path_resolve(path, False).data is not None
-    assert hero.idiolect.bl_rna.properties["mix"].name == "Mix"
-    assert hero.idiolect.emotion.bl_rna.properties["anger"].name == "Anger"
+    hero.idiolect.mix, hero.idiolect.emotion.anger = 0.5, 0.5
+    ours = hero.idiolect
+    assert (ours.bl_rna.properties["mix"].name, ours.name) == ("Mix", "Idiolect")
+    assert (ours.emotion.bl_rna.properties["anger"].name, ours.emotion.name) == ("Anger", "Emotion")
 
 
 @pytest.mark.usefixtures("worker")

@@ -55,7 +55,7 @@ def cut(name: str, part: str, what: bpy.types.Area | bpy.types.Region) -> None:
     """A part of a screenshot, for the manual."""
     whole, where = Path(out) / f"{name}.png", Path(out) / "manual"
     where.mkdir(exist_ok=True)
-    top = view()[0].height - what.y - what.height
+    top = bpy.context.window_manager.windows[0].height - what.y - what.height
     crop = f"{what.width}x{what.height}+{what.x}+{top}"
     command = ["convert", whole, "-crop", crop, "+repage", where / f"{part}.png"]
     subprocess.run(list(map(str, command)), check=True, timeout=60)
