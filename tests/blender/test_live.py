@@ -56,11 +56,15 @@ def test_mix_goes_from_exactly_a_to_exactly_b(hero: bpy.types.Object) -> None:
     np.testing.assert_array_equal(face(hero), between)
 
 
-def test_strength_zero_is_the_average_manner(hero: bpy.types.Object) -> None:
+def test_strength_zero_is_the_same_average_manner_for_all(hero: bpy.types.Object) -> None:
+    in_style = face(hero)
     hero.idiolect.strength = 0.0
     average = settled(hero)
-    bpy.ops.idiolect.animate(style="")
-    np.testing.assert_allclose(average, face(hero), atol=1e-6)
+    assert np.abs(average - in_style).max() > 0.02
+    hero.idiolect.style_a.style = hero.idiolect.style_b.style
+    np.testing.assert_allclose(settled(hero), average, atol=1e-6)
+    hero.idiolect.strength = 1.0
+    assert np.abs(settled(hero) - average).max() > 0.02
 
 
 def test_lips_open_ever_more_from_a_quiet_to_a_lively_style(hero: bpy.types.Object) -> None:
