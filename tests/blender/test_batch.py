@@ -67,6 +67,8 @@ def test_a_speech_file_becomes_a_blend_with_the_buttons_keys(speech_file, tmp_pa
     assert scene.render.fps == 30 and scene.render.fps_base == pytest.approx(30 / 29.97)
     assert (scene.frame_start, scene.frame_end) == (1, len(frames))
     assert len(frames) == round(flac_seconds(speech_file) * 29.97) + 1
+    (action,) = bpy.data.actions
+    assert len(action.idiolect_motions) == 1, "it cannot be finished again"
     assert scene.camera is not None and len([o for o in scene.objects if o.type == "LIGHT"]) == 3
 
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
