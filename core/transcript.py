@@ -33,6 +33,8 @@ as what was said. Right texts score above -0.1 (native speakers) or -0.9 (learne
 of other clips below -1.1 (a few very short ones -0.9)."""
 _WORD_FITS = -2.0
 """A single word that fits worse is not believed."""
+_WORTH_SAYING = 4
+"""Letters from which on a word that was not heard is told of."""
 _THINKABLE = 0.03
 """A p, b or m in a recognised word must have been heard with this probability, at least nearby."""
 _TRUST = 0.9
@@ -196,7 +198,8 @@ def _written(
             "it."
         )
         return None
-    doubtful = [word.word for word in path.words if word.fit < _WORD_FITS]
+    # Of little words fluent speech leaves little: that is no news.
+    doubtful = [w.word for w in path.words if w.fit < _WORD_FITS and len(w.word) >= _WORTH_SAYING]
     if doubtful:
         warn(f"Not heard as written, and animated as heard: {', '.join(doubtful[:8])}.")
     return _said(path, duration_s, words)

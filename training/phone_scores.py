@@ -67,8 +67,9 @@ class ClosureCount:
         by 60 ms,
         that no other run has met, and is not held over other speech: outside the widened closures
             and the silence
-        it may not stay closed. Runs within silence (widened likewise) are rest, not closures. So a
-        face that never moves makes one wrong closure or none, and scores 0.
+        it may not stay closed. Runs within silence (widened likewise; before and after the clip
+        there is silence too) are rest, not closures. So a face that never moves makes one wrong
+        closure or none, and scores 0.
 
         Args:
             closed: (T,) bool, lips closed.
@@ -78,7 +79,8 @@ class ClosureCount:
         """
         margin = round(TOLERANCE_S * rate_hz)
         targets = runs(wanted)
-        free = widen(wanted, margin) | widen(silent, margin)
+        resting = at_rest(silent, margin)
+        free = widen(wanted, margin) | resting
         met: set[int] = set()
         for first, last in runs(closed):
             near = [
@@ -87,7 +89,7 @@ class ClosureCount:
                 if first < end + margin and last > start - margin
             ]
             held = not free[first:last].all()
-            if not near and widen(silent, margin)[first:last].all():
+            if not near and resting[first:last].all():
                 continue
             self.made += 1
             unmet = [index for index in near if index not in met]
@@ -202,6 +204,11 @@ def widen(flags: np.ndarray, margin: int) -> np.ndarray:
         ]
         > 0
     )
+
+
+def at_rest(silent: np.ndarray, margin: int) -> np.ndarray:
+    """Flags (T,) of silence widened by `margin` frames; beyond both ends of a clip it is silent."""
+    return widen(np.pad(silent, margin, constant_values=True), margin)[margin:][: len(silent)]
 
 
 def smooth(curve: np.ndarray, frames: float = 1.5) -> np.ndarray:

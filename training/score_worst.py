@@ -17,7 +17,7 @@ from core.face.mesh import FaceMesh
 from core.motion import ARKIT_CHANNELS, MotionClip
 from core.phones import BILABIALS, PHONE_INDEX, SILENCE
 from training.lip_sync_score import RATE_HZ, marks
-from training.phone_scores import TOLERANCE_S, runs, widen
+from training.phone_scores import TOLERANCE_S, at_rest, runs, widen
 from training.score_report import save_figure
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def mistakes_of(one: ClipScore) -> tuple[list[float], list[float]]:
     wanted = marks(one.clip.segments, BILABIALS, len(gap))
     silent = marks(one.clip.segments, (SILENCE,), len(gap))
     margin = round(TOLERANCE_S * RATE_HZ)
-    reached, nearby = widen(closed, margin), widen(wanted, margin) | widen(silent, margin)
+    reached, nearby = widen(closed, margin), widen(wanted, margin) | at_rest(silent, margin)
     missed = [(a + b) / 2 / RATE_HZ for a, b in runs(wanted) if not reached[a:b].any()]
     wrong = [(a + b) / 2 / RATE_HZ for a, b in runs(closed) if not nearby[a:b].all()]
     return missed, wrong

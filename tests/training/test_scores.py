@@ -119,6 +119,17 @@ def test_what_is_not_known_is_not_counted() -> None:
     assert found["seconds"] == pytest.approx((len(labels) - 20) / 50)
 
 
+def test_a_mouth_at_rest_at_the_edge_of_a_clip_is_no_closure() -> None:
+    count = ClosureCount()
+    closed, wanted = np.zeros(100, bool), np.zeros(100, bool)
+    closed[:6] = closed[95:] = True
+    count.add(closed, wanted, np.zeros(100, bool), rate_hz=100)
+    assert count.made == 0
+    closed[:12] = True  # held over what is said
+    count.add(closed, wanted, np.zeros(100, bool), rate_hz=100)
+    assert (count.made, count.right) == (1, 0)
+
+
 def test_correlation_of_what_does_not_move_is_zero() -> None:
     assert correlation(np.ones(9), np.arange(9)) == 0
     assert correlation(np.arange(9), np.arange(9) * 2 + 1) == pytest.approx(1)
