@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from core.errors import IdiolectError
 from core.face.flame import FlameModel
 from core.face.lips import lip_gap_basis_mm
-from core.learning.objective import FaceMeasures
+from core.learning.face import FaceMeasures
 from core.motion import ARKIT_CHANNELS, channel_names
 from training.corpus import Corpus
 

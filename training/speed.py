@@ -24,7 +24,8 @@ import torch
 from core.device import pick
 from core.errors import IdiolectError
 from core.learning.batch import Batch
-from core.learning.objective import FaceMeasures, sides_for
+from core.learning.face import FaceMeasures
+from core.learning.objective import sides_for
 from core.learning.trainer import Trainer
 from core.model.config import load_toml
 from core.model.decoder import Past

@@ -82,6 +82,10 @@ class LossWeights:
     adversary_rate: float = 2e-4
     """Their learning rate."""
 
+    def first_adversarial_step(self, steps: int) -> int:
+        """First step of the discriminators in a training of so many."""
+        return int(self.adversaries_from * steps)
+
     @property
     def swaps_content(self) -> bool:
         """Whether motion is decoded from content codes in another's style."""

@@ -10,7 +10,7 @@ import torch
 from core.errors import IdiolectError
 from core.learning import losses
 from core.learning.adversaries import StyleDiscriminator, SyncDiscriminator, shifted_in_time
-from core.learning.objective import resampled
+from core.learning.model_side import resampled
 from core.model.config import ContentConfig
 from core.model.content import ContentEncoder
 from core.model.motion_encoder import InstanceNorm
