@@ -60,6 +60,10 @@ STUDIES: dict[str, tuple[Variant, ...]] = {
         Variant("mimic", "mimic"),
         Variant("personalized", "personalized", (), "reads the emotion off the reference"),
         Variant("idiolect", "idiolect", (), "is told the emotion"),
+        Variant(
+            "idiolect, emotion left in", "idiolect", ("model.style.hide_emotion=false",),
+            "the same, but what its style codes tell of the emotion is not taken out",
+        ),
     ),
     "mimic": (
         Variant("Mimic", "mimic"),

@@ -134,6 +134,7 @@ def _train(
         _check_same_run(state, config)
         trainer.load_state(state)
         log.info("going on at step %d", trainer.step)
+
     if not workers.first:
         trainer.run(lambda _: workers.wait())
         return model_path

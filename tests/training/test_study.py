@@ -73,7 +73,8 @@ def test_presets_are_trained_and_measured_by_one_command(
     assert (tmp_path / "out" / "table.md").read_text(encoding="utf-8") == printed
     assert "2 steps of 2 clips of 2.4 s for each, all parts 16 wide" in printed
     data = json.loads((tmp_path / "out" / "study.json").read_text(encoding="utf-8"))
-    names = ["one-hot baseline", "mimic", "personalized", "idiolect"]
+    names = [variant.name for variant in ablate.STUDIES["presets"]]
+    assert names[:4] == ["one-hot baseline", "mimic", "personalized", "idiolect"]
     assert list(data["variants"]) == names
     for name in names:
         assert printed.count(f"| {name} |") >= 2
@@ -85,6 +86,8 @@ def test_presets_are_trained_and_measured_by_one_command(
     assert data["variants"]["one-hot baseline"]["splits"]["test-a"]["codes"] == {}
     told = data["variants"]["mimic"]["splits"]["test-a"]["codes"]
     assert "emotion read from style codes" in told
+    union = load_checkpoint(tmp_path / "out" / "idiolect" / "model.safetensors")
+    assert union.tensors["model.style_encoder.taken_away"].abs().max() > 0  # the emotion
     # What is done is kept: the files are those of the first time.
     before = baseline.stat().st_mtime_ns
     assert ablate.main([*command, "--variants", "one-hot baseline"]) == 0
