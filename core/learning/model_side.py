@@ -109,6 +109,18 @@ class ModelSide(Side):
             terms |= self._adversarial_terms(style, tracks, batch, mask, shared)
         return terms
 
+    def predict(self, batch: Batch) -> Tensor:
+        """See `Side.predict`."""
+        return self.model(
+            self._tracks(batch),
+            batch.speech_lengths,
+            batch.motion.shape[1],
+            style=self._style(batch)[:, None],
+            emotion=batch.emotion,
+            motion_lengths=batch.motion_lengths,
+            past=self._past(batch, 0),
+        )
+
     def _style(self, batch: Batch) -> Tensor:
         if isinstance(self.model.style_encoder, IdentityStyles):
             return self.model.style_encoder(batch.identities)
