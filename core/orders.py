@@ -78,9 +78,10 @@ class Order:
         """
         if said is not None and self.alignment is not None:
             save_alignment(said.alignment, self.alignment)
+        # What is finished now must be what is finished from the file later, and the same whether
+        # there is one or not.
+        raw = raw.rounded()
         if self.raw is not None:
-            # What is finished now must be what is finished from the file later.
-            raw = raw.rounded()
             save_raw(raw, self.raw)
         clip = finish_raw(raw, self.finishing, self.fps)
         for path in (self.output, *self.copies):

@@ -64,6 +64,32 @@ def test_windows_equal_the_whole(
     np.testing.assert_allclose(windows, whole, atol=2e-3)
 
 
+def test_long_speech_is_decoded_while_it_is_heard(
+    small: Animator, samples: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = np.tile(samples, 8)[:550_001]
+    remembered = small.animate(long, fps=50.0, finishing=None).weights
+    small.listener.forget()
+    monkeypatch.setattr(listening, "_REMEMBERED_S", 10.0)
+    told: list[str] = []
+    streamed = small.animate(
+        long, fps=50.0, finishing=None, progress=lambda stage, *_: told.append(stage)
+    ).weights
+    np.testing.assert_allclose(streamed, remembered, atol=1e-5)
+    assert not small.listener._memory, "nothing of it is kept"
+    assert told.count("Listening") == 1 and told.count("Animating") > 2
+
+
+def test_no_seam_is_seen_where_windows_meet(small: Animator, samples: np.ndarray) -> None:
+    long = np.tile(samples, 14)
+    weights = small.animate(long, fps=50.0, finishing=None).weights
+    seams = np.arange(500, len(weights) - 5, 500)
+    for order in (1, 3):  # velocity and jerk
+        change = np.abs(np.diff(weights, order, axis=0)).max(1)
+        near = np.concatenate([change[seam - order - 1 : seam + 2] for seam in seams])
+        assert len(seams) == 6 and near.max() <= np.percentile(change, 99.5)
+
+
 def test_pressing_again_listens_no_more(
     small: Animator, samples: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
