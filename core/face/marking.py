@@ -21,7 +21,7 @@ from scipy.spatial import cKDTree
 from core.errors import IdiolectError
 from core.face.eyes import look_keys
 from core.face.flame_topology import BEHIND_JAW_LINE, UNDER_CHIN, upright
-from core.face.geometry import edge_graph, fit_sphere
+from core.face.geometry import edge_graph, fit_sphere, rotation_x, turned
 from core.face.landmarks import CHIN, IBUG_COUNT, landmark_table, place_landmarks
 from core.face.shapes import Eyeball, FaceSurface, solve_keys
 
@@ -43,18 +43,23 @@ MARKS = {
 _MIRRORED = {45: 36, 42: 39, 44: 37, 46: 41, 54: 48}
 _MIDDLE = (51, 62, 66, 57, 30, 8)
 # Landmarks between two others, at a share of the way along the mesh's edges: lids, outline of the
-# lips, their inner edges. The table's face has the upper lid's two points at thirds, and so on.
+# lips, their inner edges. And the landmark of the right side that is each one's mirror image.
 _BETWEEN = {
-    43: (42, 44, 0.5), 47: (42, 46, 0.5), 38: (37, 39, 0.5), 40: (41, 39, 0.5),
-    53: (54, 51, 0.33), 52: (54, 51, 0.8), 50: (51, 48, 0.2), 49: (51, 48, 0.67),
-    55: (54, 57, 0.33), 56: (54, 57, 0.75), 58: (57, 48, 0.25), 59: (57, 48, 0.67),
-    63: (64, 62, 0.5), 61: (62, 60, 0.5), 65: (64, 66, 0.5), 67: (66, 60, 0.5),
+    43: (42, 44, 0.5), 47: (42, 46, 0.5),
+    53: (54, 51, 0.33), 52: (54, 51, 0.8), 55: (54, 57, 0.33), 56: (54, 57, 0.75),
+    63: (64, 62, 0.5), 65: (64, 66, 0.5),
 }  # fmt: skip
+_OTHER_SIDE = {
+    **_MIRRORED,
+    **{43: 38, 47: 40, 53: 49, 52: 50, 55: 59, 56: 58, 63: 61, 65: 67, 64: 60},
+}
 # An eyeball as the lids show it: its radius (IOD), and how far out the lids' edges lie, in radii.
 EYE_RADIUS, LIDS_LIE_AT = 0.19, 1.03
 BLINK_CLEARANCE = 1.06
 # A piece of the mesh within so many radii of an eye's centre is its eyeball.
 EYEBALL_REACH = 1.6
+# Lower teeth turn less than the skin over them, or they would come out at the chin.
+MANDIBLE_SHARE = 0.85
 # Marks that fit the table's face worse than this (IOD, root mean square) are on the wrong places.
 LARGEST_MISFIT = 0.3
 
@@ -70,8 +75,8 @@ def marked_keys(
         marks: vertex id of each of `MARKS`, and of right ones ("eyeOuterRight", …) if wanted.
 
     Returns:
-        ARKit name -> (V, 3) float32 offsets in the mesh's unit and axes. Pieces apart from the
-        skin do not move, except eyeballs. tongueOut is zero.
+        ARKit name -> (V, 3) float32 offsets in the mesh's unit and axes. Of pieces apart
+        from the skin, eyeballs, lower teeth and a tongue move. tongueOut is zero.
 
     Raises:
         IdiolectError: "bad_marks" when marks are missing, or are not where a face has them.
@@ -97,7 +102,7 @@ def marked_keys(
     still[np.setdiff1d(np.arange(len(points)), skin)] = True
     surface = FaceSurface(points, skin_triangles, landmarks, still, tuple(balls), BLINK_CLEARANCE)
     keys = solve_keys(surface)
-    _turn_eyeballs(points, triangles, skin, balls, keys)
+    _move_pieces(points, triangles, skin, balls, at, keys)
     return {name: (field @ axes * unit).astype(np.float32) for name, field in keys.items()}
 
 
@@ -166,11 +171,20 @@ def _all_68(
 ) -> np.ndarray:
     """Vertex ids (68,)."""
     graph = edge_graph(points, triangles)
-    sources = sorted({start for start, _, _ in _BETWEEN.values()})
+    sources = sorted({s for start, _, _ in _BETWEEN.values() for s in (start, _OTHER_SIDE[start])})
     _, before = dijkstra(graph, indices=[known[s] for s in sources], return_predecessors=True)
     ids = dict(known)
     for row, (start, end, share) in _BETWEEN.items():
-        ids[row] = _along(points, before[sources.index(start)], known[start], known[end], share)
+        path = _path(before[sources.index(start)], known[start], known[end])
+        steps = np.linalg.norm(np.diff(points[path], axis=0), axis=1)
+        travelled = np.r_[0.0, np.cumsum(steps)]
+        ids[row] = path[int(np.abs(travelled - share * travelled[-1]).argmin())]
+        # On the other side the same way, to where the mirror image is: lips that touch have
+        # vertices of both at one place, and only the way tells them apart.
+        start, end = _OTHER_SIDE[start], _OTHER_SIDE.get(end, end)
+        path = _path(before[sources.index(start)], known[start], known[end])
+        away = np.linalg.norm(points[path] - points[ids[row]] * [-1, 1, 1], axis=1)
+        ids[_OTHER_SIDE[row]] = path[int(away.argmin())]
     rest = [row for row in range(IBUG_COUNT) if row not in ids]
     neutral, rows = landmark_table().neutral, list(ids)
     # A smooth map from the table's face to this one. Two marks of one place would be one too many.
@@ -186,14 +200,12 @@ def _all_68(
     return np.array([ids[row] for row in range(IBUG_COUNT)])
 
 
-def _along(points: np.ndarray, before: np.ndarray, start: int, end: int, share: float) -> int:
-    """The vertex at a share of the way from start to end."""
+def _path(before: np.ndarray, start: int, end: int) -> list[int]:
+    """Vertices on the shortest way from start to end."""
     path = [end]
     while path[-1] != start:
         path.append(int(before[path[-1]]))
-    path.reverse()
-    travelled = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(points[path], axis=0), axis=1))]
-    return path[int(np.abs(travelled - share * travelled[-1]).argmin())]
+    return path[::-1]
 
 
 def _eyeball(points: np.ndarray, lids: np.ndarray) -> Eyeball:
@@ -205,14 +217,21 @@ def _eyeball(points: np.ndarray, lids: np.ndarray) -> Eyeball:
     return Eyeball(centre - [0.0, 0.0, depth], EYE_RADIUS)
 
 
-def _turn_eyeballs(
+def _move_pieces(
     points: np.ndarray,
     triangles: np.ndarray,
     skin: np.ndarray,
     balls: list[Eyeball],
+    at: np.ndarray,
     keys: dict[str, np.ndarray],
 ) -> None:
-    """Let pieces apart from the skin that lie where the eyes are turn with eyeLook."""
+    """Pieces apart from the skin: eyeballs turn with eyeLook, lower teeth and tongue with the jaw.
+
+    `at` are the landmarks (202, 3).
+    """
+    table = landmark_table()
+    opened = rotation_x(table.jaw_open_deg * MANDIBLE_SHARE)
+    lips_meet, mouth = at[[62, 66]].mean(0), np.abs(at[[60, 64], 0]).max()
     labels = _pieces(triangles, len(points))
     for piece in set(labels[triangles].ravel().tolist()) - {int(labels[skin[0]])}:
         ids = np.flatnonzero(labels == piece)
@@ -222,3 +241,7 @@ def _turn_eyeballs(
                 centre = fit_sphere(points[ids])[0]
                 for name, turn in look_keys(points[ids], centre, side).items():
                     keys[name][ids] = turn
+        middle = points[ids].mean(0)
+        within = np.abs(points[ids, 0]).max() < 1.5 * mouth and abs(middle[1] - lips_meet[1]) < 0.5
+        if within and middle[1] < lips_meet[1] and middle[2] < lips_meet[2]:
+            keys["jawOpen"][ids] = turned(points[ids], opened, table.jaw_pivot)
