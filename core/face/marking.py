@@ -21,8 +21,8 @@ from scipy.spatial import cKDTree
 from core.errors import IdiolectError
 from core.face.eyes import look_keys
 from core.face.flame_topology import BEHIND_JAW_LINE, UNDER_CHIN, upright
-from core.face.geometry import edge_graph, fit_sphere, rotation_x, turned
-from core.face.landmarks import CHIN, IBUG_COUNT, landmark_table, place_landmarks
+from core.face.geometry import edge_graph, fit_sphere
+from core.face.landmarks import CHIN, IBUG_COUNT, LandmarkRows, landmark_table, place_landmarks
 from core.face.shapes import Eyeball, FaceSurface, solve_keys
 
 # What is marked, and which of the 68 it is. Left is the subject's.
@@ -58,8 +58,10 @@ EYE_RADIUS, LIDS_LIE_AT = 0.19, 1.03
 BLINK_CLEARANCE = 1.06
 # A piece of the mesh within so many radii of an eye's centre is its eyeball.
 EYEBALL_REACH = 1.6
-# Lower teeth turn less than the skin over them, or they would come out at the chin.
-MANDIBLE_SHARE = 0.85
+# Landmarks that go with the jaw as one: the jaw line round the chin, the lower lip's outline.
+_ON_THE_JAW = [*range(4, 13), *range(55, 60)]
+# A skin is symmetric when so many vertices have a partner this close to their mirror image (IOD).
+SYMMETRIC_WITHIN, MOSTLY_SYMMETRIC = 2e-3, 0.98
 # Marks that fit the table's face worse than this (IOD, root mean square) are on the wrong places.
 LARGEST_MISFIT = 0.3
 
@@ -101,8 +103,8 @@ def marked_keys(
     still |= points[:, 1] < at[CHIN, 1] - UNDER_CHIN
     still[np.setdiff1d(np.arange(len(points)), skin)] = True
     surface = FaceSurface(points, skin_triangles, landmarks, still, tuple(balls), BLINK_CLEARANCE)
-    keys = solve_keys(surface)
-    _move_pieces(points, triangles, skin, balls, at, keys)
+    keys = _symmetric(points, skin, solve_keys(surface))
+    _move_pieces(points, triangles, skin, balls, landmarks, keys)
     return {name: (field @ axes * unit).astype(np.float32) for name, field in keys.items()}
 
 
@@ -217,20 +219,41 @@ def _eyeball(points: np.ndarray, lids: np.ndarray) -> Eyeball:
     return Eyeball(centre - [0.0, 0.0, depth], EYE_RADIUS)
 
 
+def _symmetric(
+    points: np.ndarray, skin: np.ndarray, keys: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Each key averaged with the mirror image of its counterpart, where the skin has one."""
+    distance, nearest = cKDTree(points[skin] * [-1, 1, 1]).query(points[skin])
+    # Vertices at one place, of two lips that touch, may have each other's partners: left alone.
+    paired = (nearest[nearest] == np.arange(len(skin))) & (distance < SYMMETRIC_WITHIN)
+    if paired.mean() < MOSTLY_SYMMETRIC:
+        return keys
+    ours, theirs = skin[paired], skin[nearest[paired]]
+    found = {name: field.copy() for name, field in keys.items()}
+    for name, field in keys.items():
+        found[name][ours] = (field[ours] + keys[_other_side(name)][theirs] * [-1, 1, 1]) / 2
+    return found
+
+
+def _other_side(name: str) -> str:
+    for side, other in (("Left", "Right"), ("Right", "Left")):
+        if name.endswith(side):
+            return name.removesuffix(side) + other
+    return name
+
+
 def _move_pieces(
     points: np.ndarray,
     triangles: np.ndarray,
     skin: np.ndarray,
     balls: list[Eyeball],
-    at: np.ndarray,
+    landmarks: LandmarkRows,
     keys: dict[str, np.ndarray],
 ) -> None:
-    """Pieces apart from the skin: eyeballs turn with eyeLook, lower teeth and tongue with the jaw.
-
-    `at` are the landmarks (202, 3).
-    """
-    table = landmark_table()
-    opened = rotation_x(table.jaw_open_deg * MANDIBLE_SHARE)
+    """Pieces apart from the skin: eyes turn with eyeLook, lower teeth and tongue with the jaw."""
+    at = landmarks.at(points)
+    there = landmarks.at(points + keys["jawOpen"])[_ON_THE_JAW]
+    opened, shift = _rigid(at[_ON_THE_JAW], there)
     lips_meet, mouth = at[[62, 66]].mean(0), np.abs(at[[60, 64], 0]).max()
     labels = _pieces(triangles, len(points))
     for piece in set(labels[triangles].ravel().tolist()) - {int(labels[skin[0]])}:
@@ -244,4 +267,11 @@ def _move_pieces(
         middle = points[ids].mean(0)
         within = np.abs(points[ids, 0]).max() < 1.5 * mouth and abs(middle[1] - lips_meet[1]) < 0.5
         if within and middle[1] < lips_meet[1] and middle[2] < lips_meet[2]:
-            keys["jawOpen"][ids] = turned(points[ids], opened, table.jaw_pivot)
+            keys["jawOpen"][ids] = points[ids] @ opened.T + shift - points[ids]
+
+
+def _rigid(here: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rotation (3, 3) and shift (3,) that take points (N, 3) closest to others (Kabsch)."""
+    u, _, vt = np.linalg.svd((there - there.mean(0)).T @ (here - here.mean(0)))
+    rotation = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
+    return rotation, there.mean(0) - rotation @ here.mean(0)
