@@ -38,7 +38,7 @@ _SHOWN = {"IdiolectCharacter": "Idiolect", "IdiolectEmotion": "Emotion"}
 
 def live_update(self: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
     """For settings that are heard and seen at once: ask for a new result."""
-    shown = _SHOWN.get(self.bl_rna.identifier, "")
+    shown = _SHOWN.get(type(self).__name__, "")
     if self.name != shown and shown:
         self.name = shown
     live.changed(self.id_data)
