@@ -43,7 +43,7 @@ from core.transcript import KnownWords, Said, find_words
 from training.backbone import load_backbone
 from training.lip_sync_score import LipSyncScore
 from training.phone_scores import PhoneScore
-from training.score_report import SpeakerScores, report, save_bars, table
+from training.score_report import SpeakerScores, merged, report, save_bars, table
 from training.synthesis.alignment import Aligner, labels_from
 from training.synthesis.animator import animate_phones
 from training.synthesis.speech_corpus import kind_of, pronouncer, real_clips
@@ -180,7 +180,7 @@ class Scorer:
                     one.add(motion, clip.segments, reference)
                     column = f"{mode}, {name}, {rate:g} fps"
                     total = speaker.motion.get(column, LipSyncScore())
-                    speaker.motion[column] = _sum(total, one)
+                    speaker.motion[column] = merged(LipSyncScore, (total, one))
                     if (mode, name, rate) == (self._modes[0], self._finishing[-1], self._fps[0]):
                         self.clips.append(ClipScore(clip, one, motion, reference, known))
 
@@ -202,12 +202,6 @@ class Scorer:
         for warning in told:
             log.info("%s: %s", clip.row["file"], warning)
         return said
-
-
-def _sum(first: LipSyncScore, second: LipSyncScore) -> LipSyncScore:
-    from training.score_report import merged
-
-    return merged(LipSyncScore, (first, second))
 
 
 def _groups(row: dict[str, str]) -> tuple[str, ...]:
