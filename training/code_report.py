@@ -20,7 +20,7 @@ from core.emotions import EMOTIONS
 from core.model.style import IdentityStyles
 from core.motion import MotionClip, resample
 from training.batches import main_emotion
-from training.codes import MIXES, Finding, probe, retrieval, rises
+from training.codes import MIXES, Finding, moments, probe, retrieval, rises
 from training.corpus import UNKNOWN_EMOTION, Corpus
 from training.durations import duration_error
 from training.surfaces import Surface
@@ -38,7 +38,8 @@ class CodeReport:
     Attributes:
         findings: Value and chance by what was asked.
         style: Style codes (N, d_s) of the split's clips.
-        content: Content codes, averaged over time, (N, d_c); None without a content encoder.
+        content: Moments of the content codes over each clip, (N, 2 d_c + d_c (d_c − 1) / 2), the
+            means first; None without a content encoder.
         people: Who performs each.
         emotions: What each shows.
         mixed: Lip distance (T,) mm of one line at each of `MIXES`, for the pair furthest apart.
@@ -88,24 +89,22 @@ def code_report(
             report.add("emotion read from style codes", found)
         _mix(report, animator, corpus, clips, surface)
     if animator.engine.model.content_encoder is not None:
-        report.content = np.stack([content_codes(animator, corpus, i).mean(0) for i in clips])
+        report.content = np.stack([moments(content_codes(animator, corpus, i)) for i in clips])
+        means = report.content[:, : animator.config.content.code]
         # A probe of the same people: half of each one's clips to learn from, half to be told.
         halves = _halves(report.people)
         if all(halves):
-            parts = [
-                (report.content[half], [report.people[index] for index in half]) for half in halves
-            ]
-            with torch.enable_grad():
-                found = probe(*parts[0], *parts[1])
-            report.add("person read from content codes", found)
-            if report.style is not None:
-                styles = [
-                    (report.style[half], names)
-                    for half, (_, names) in zip(halves, parts, strict=True)
-                ]
-                with torch.enable_grad():
-                    found = probe(*styles[0], *styles[1])
-                report.add("person read from style codes", found)
+            asked = {
+                "person read from content codes": means,
+                "person read from moments of content codes": report.content,
+                "person read from style codes": report.style,
+            }
+            names = [[report.people[index] for index in half] for half in halves]
+            for name, codes in asked.items():
+                if codes is not None:
+                    with torch.enable_grad():
+                        found = probe(codes[halves[0]], names[0], codes[halves[1]], names[1])
+                    report.add(name, found)
     if (durations := duration_error(animator, corpus, clips)) is not None:
         finding = Finding(durations.error_ms, durations.guess_ms, durations.phones)
         report.add("error of phone durations (ms)", finding)

@@ -3,7 +3,9 @@
 - Identity from style codes, of people never trained on: of all clips, is the one whose code is
   nearest another clip of the same person (retrieval)?
 - Identity from content codes, and emotion from style codes: a probe, a linear classifier that is
-  trained on the codes themselves, should do hardly better than chance.
+  trained on the codes themselves, should do hardly better than chance. It is shown the mean of
+  content codes over the clip, and in a second, harder question all their `moments`, since a mean
+  can be 0 by the encoder's making while people differ in something else.
 - The mouth's amplitude along the way from one style to another should only rise.
 
 Shapes: N clips, D numbers of a code, T frames.
@@ -56,6 +58,19 @@ def retrieval(codes: np.ndarray, labels: Sequence[str]) -> Finding:
     right = names[near[asked].argmax(axis=1)] == names[asked]
     chance = same[asked] / (len(names) - 1)
     return Finding(float(right.mean()), float(chance.mean()), len(asked))
+
+
+def moments(codes: np.ndarray) -> np.ndarray:
+    """What a clip's codes (T, D) are like over time: mean, spread, correlation of each pair.
+
+    Returns:
+        (D + D + D · (D − 1) / 2,).
+    """
+    codes = np.asarray(codes, np.float64)
+    mean, spread = codes.mean(axis=0), codes.std(axis=0)
+    unit = (codes - mean) / np.maximum(spread, 1e-6)
+    pairs = (unit.T @ unit / len(codes))[np.triu_indices(codes.shape[1], 1)]
+    return np.concatenate([mean, spread, pairs])
 
 
 def probe(

@@ -51,6 +51,26 @@ class InverseClassifier(nn.Module):
         return self.read(reverse_gradient(codes, scale))
 
 
+class InverseClipClassifier(nn.Module):
+    """The same for clips of frames: one linear layer on the mean over the clip.
+
+    Where the mean of all codes is 0 that would learn nothing, and so teach nothing: with `hidden` a
+    layer of that size sees each frame before the mean is taken, and with it which numbers of a code
+    go together.
+    """
+
+    def __init__(self, code: int, classes: int, hidden: int = 0) -> None:
+        super().__init__()
+        self.read = nn.Linear(hidden or code, classes)
+        self.look = nn.Linear(code, hidden) if hidden else None
+
+    def forward(self, codes: Tensor, mask: Tensor, scale: float = 1.0) -> Tensor:
+        """Scores (B, classes) of codes (B, T, D); `mask` (B, T) is True on real frames."""
+        codes = reverse_gradient(codes, scale)
+        seen = codes if self.look is None else F.relu(self.look(codes))
+        return self.read(masked_mean(seen, mask))
+
+
 class StyleDiscriminator(nn.Module):
     """Says whether motion is real and this person's (PSE; after Meta-StyleSpeech, section 3.3).
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from core.emotions import EMOTIONS
 from core.learning import losses
-from core.learning.adversaries import InverseClassifier, reversal_ramp
+from core.learning.adversaries import InverseClassifier, InverseClipClassifier, reversal_ramp
 from core.learning.batch import Batch
 from core.learning.critics import Critics, Swapped
 from core.learning.face import FaceMeasures
@@ -20,7 +20,7 @@ from core.learning.losses import LossWeights
 from core.learning.optim import OptimConfig, risen_and_falling
 from core.learning.sides import Side, Term
 from core.model.decoder import Past
-from core.model.layers import length_mask, masked_mean
+from core.model.layers import length_mask
 from core.model.model import IdiolectModel
 from core.model.speech import SpeechBackbone
 from core.model.speech_encoder import SpeechTracks
@@ -37,10 +37,13 @@ class Readers(nn.Module):
     def __init__(self, model: IdiolectModel, identities: int, traits: int) -> None:
         super().__init__()
         style, content = model.config.style.code, model.config.content.code
+        hidden = 2 * content if model.config.content.over_time else 0
         self.identity = nn.Linear(style, identities)
         self.traits = nn.Linear(style, traits) if traits else None
         self.emotion = InverseClassifier(style, len(EMOTIONS))
-        self.content_identity = InverseClassifier(content, identities) if content else None
+        self.content_identity = (
+            InverseClipClassifier(content, identities, hidden) if content else None
+        )
         self.log_temperature = nn.Parameter(torch.tensor(FIRST_TEMPERATURE).log())
 
     @property
@@ -234,7 +237,7 @@ class ModelSide(Side):
         if weights.content_identity > 0.0 and readers.content_identity is not None:
             done = step / self.optim.steps
             scale, factor = losses.inverse_identity_weight(weights.identity_schedule, done)
-            scores = readers.content_identity(masked_mean(content, mask).float(), scale)
+            scores = readers.content_identity(content.float(), mask, scale)
             loss = losses.identity_loss(scores, batch.identities)
             terms["content_identity"] = Term(loss, factor * weights.content_identity)
         if weights.contrastive > 0.0:

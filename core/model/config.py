@@ -169,6 +169,9 @@ class ContentConfig:
     """As in the style encoder."""
     dropout: float = 0.1
     """Dropout in training."""
+    over_time: bool = False
+    """Bring the codes themselves to mean 0 and spread 1 over the clip (AdaIN-VC's instance norm, at
+    the encoder's end): the mean and the spread over a clip are where its manner is read from."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,14 @@ class InstanceNorm(nn.Module):
     """Each feature of a clip to mean 0 and spread 1 over the clip's real frames, without affine.
 
     What stays the same throughout a clip, and how strong it all is, is taken away: that is manner.
+
+    Args:
+        epsilon: Added to the variance, so that what does not change stays small.
     """
+
+    def __init__(self, epsilon: float = 1e-5) -> None:
+        super().__init__()
+        self.epsilon = epsilon
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Normalise `x` (B, T, D) over the frames where `mask` (B, T) is True."""
@@ -25,7 +32,7 @@ class InstanceNorm(nn.Module):
         count = weight.sum(1, keepdim=True).clamp_min(1.0)
         centred = x - (x * weight).sum(1, keepdim=True) / count
         variance = (centred.square() * weight).sum(1, keepdim=True) / count
-        return centred * (variance + 1e-5).rsqrt()
+        return centred * (variance + self.epsilon).rsqrt()
 
 
 class ConvolutionLayer(nn.Module):

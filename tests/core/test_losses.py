@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -169,3 +170,43 @@ def test_content_codes_ignore_padding_and_have_one_size() -> None:
         torch.testing.assert_close(encoder(padded, mask)[:, :20], alone, atol=1e-5, rtol=1e-4)
     assert alone.shape == (1, 20, 8)
     torch.testing.assert_close(alone.square().mean(-1), torch.ones(1, 20), atol=1e-3, rtol=1e-3)
+
+
+def test_content_codes_over_time_have_neither_level_nor_size() -> None:
+    torch.manual_seed(0)
+    config = ContentConfig(code=8, width=16, layers=1, hidden=16, over_time=True)
+    encoder = ContentEncoder(config, 5).eval()
+    plain = ContentEncoder(replace(config, over_time=False), 5).eval()
+    plain.load_state_dict(encoder.state_dict())  # there is nothing to learn in it
+    motion = 2.0 + 3.0 * torch.randn(2, 40, 5).cumsum(1)
+    lengths = torch.tensor([40, 23])
+    mask = torch.arange(40)[None] < lengths[:, None]
+    with torch.no_grad():
+        codes, before = encoder(motion, mask), plain(motion, mask)
+        spoilt = encoder(motion.masked_fill(~mask[..., None], 1e3), mask)
+        alone = encoder(motion[1:, :23], mask[1:, :23])
+    torch.testing.assert_close(codes[1:, :23], alone, atol=1e-4, rtol=1e-4)
+    for clip, length in enumerate(lengths):
+        real = codes[clip, :length]
+        torch.testing.assert_close(spoilt[clip, :length], real, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(real.mean(0), torch.zeros(8), atol=1e-5, rtol=0)
+        torch.testing.assert_close(real.std(0, correction=0), torch.ones(8), atol=1e-4, rtol=0)
+        earlier = before[clip, :length]
+        assert earlier.mean(0).abs().max() > 0.05  # the convolutions' norms let levels come back
+        levelled = (earlier - earlier.mean(0)) / earlier.std(0, correction=0)
+        torch.testing.assert_close(real, levelled, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_content_codes_of_short_and_still_clips_are_finite(frames: int) -> None:
+    config = ContentConfig(code=8, width=16, layers=1, hidden=16, over_time=True)
+    encoder = ContentEncoder(config, 5)
+    mask = torch.tensor([[True] * frames, [True] + [False] * (frames - 1)])
+    motion = torch.randn(2, frames, 5, requires_grad=True)
+    codes = encoder(motion, mask)
+    codes.square().sum().backward()
+    assert codes[mask].isfinite().all() and codes[1, 0].abs().max() < 1e-3
+    assert motion.grad is not None and motion.grad.isfinite().all()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in encoder.parameters())
+    still = ContentEncoder(config, 5).eval()(torch.full((1, 50, 5), 0.3), torch.ones(1, 50) > 0)
+    assert still.isfinite().all() and still.abs().max() <= 10.0

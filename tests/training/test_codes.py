@@ -10,7 +10,7 @@ import torch
 
 from core.errors import IdiolectError
 from core.motion import ARKIT_CHANNELS
-from training.codes import probe, retrieval, rises
+from training.codes import moments, probe, retrieval, rises
 from training.corpus import Corpus, CorpusWriter
 from training.judges import load_judges
 from training.judges import main as judges_main
@@ -41,6 +41,23 @@ def test_probes_find_what_is_there_and_nothing_else() -> None:
     # Whoever has one clip cannot be found again, and whom the probe never met it cannot name.
     assert retrieval(codes[:6], labels[:6]).count == 0
     assert probe(codes[:6], labels[:6], codes[6:12], ["q"] * 6).count == 0
+
+
+def test_moments_tell_apart_what_means_and_spreads_do_not() -> None:
+    rng = np.random.default_rng(2)
+    clips, labels = [], []
+    for number in range(60):
+        turn = np.linalg.qr(np.random.default_rng(number % 6).standard_normal((4, 4)))[0]
+        frames = rng.standard_normal((80, 4)) * (3.0, 1.0, 0.5, 0.2) @ turn
+        clips.append((frames - frames.mean(0)) / frames.std(0))
+        labels.append(f"p{number % 6}")
+    codes = np.stack([moments(clip) for clip in clips])
+    assert codes.shape == (60, 4 + 4 + 6)
+    np.testing.assert_allclose(codes[0, 8], np.corrcoef(clips[0].T)[0, 1])
+    np.testing.assert_allclose(moments(np.ones((1, 2))), [1, 1, 0, 0, 0])
+    means = codes[:, :8]
+    assert probe(codes[:36], labels[:36], codes[36:], labels[36:]).value > 0.9
+    assert probe(means[:36], labels[:36], means[36:], labels[36:]).value < 0.45
 
 
 def test_rising() -> None:
