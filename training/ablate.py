@@ -64,6 +64,12 @@ STUDIES: dict[str, tuple[Variant, ...]] = {
             "idiolect, emotion left in", "idiolect", ("model.style.hide_emotion=false",),
             "the same, but what its style codes tell of the emotion is not taken out",
         ),
+        Variant(
+            "idiolect, known people by name", "idiolect", (),
+            "the training of idiolect; people of the training speak in the mean style of four of "
+            "their clips, not in that of one, since the baseline's codes come from all of them",
+            trained_as="idiolect", by_name=True,
+        ),
     ),
     "mimic": (
         Variant("Mimic", "mimic"),

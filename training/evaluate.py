@@ -110,6 +110,7 @@ def evaluate(
     *,
     judges: Judges | None = None,
     same_emotion: bool = False,
+    by_name: bool = False,
 ) -> Evaluation:
     """Animate clips and measure them.
 
@@ -121,6 +122,8 @@ def evaluate(
         finishing: What is done to the motion before it is measured; None measures it raw.
         judges: For SCS and synchrony; None leaves them out.
         same_emotion: References show the clip's emotion where there is such a clip.
+        by_name: People whom the model has a ready-made style of speak in that, others as their
+            reference does.
 
     Raises:
         IdiolectError: The model's motion is not the corpus'.
@@ -134,7 +137,7 @@ def evaluate(
     taken_s = 0.0
     for index in tqdm(clips, desc=animator.name, unit="clip", mininterval=1.0):
         clip, reference = corpus.clips[index], references[index]
-        style = style_for(animator, corpus, clip.identity, reference)
+        style = style_for(animator, corpus, clip.identity, reference, by_name=by_name)
         samples, truth = corpus.clip_samples(index), corpus.clip_motion(index)
         begun = time.perf_counter()
         motion = animator.animate(
@@ -178,11 +181,21 @@ def evaluate(
 
 
 def style_for(
-    animator: Animator, corpus: Corpus, person: str, reference: int | None
+    animator: Animator,
+    corpus: Corpus,
+    person: str,
+    reference: int | None,
+    *,
+    by_name: bool = False,
 ) -> np.ndarray | str | None:
-    """The manner in which a model imitates a person, given the index of a clip of theirs."""
+    """The manner in which a model imitates a person, given the index of a clip of theirs.
+
+    With `by_name` it is the ready-made style of that name, where there is one.
+    """
     if isinstance(animator.engine.model.style_encoder, IdentityStyles):
         return person if person in animator.styles else MEAN
+    if by_name and person in animator.styles:
+        return person
     if reference is None:
         return None
     return animator.style_from_motion(

@@ -46,12 +46,22 @@ class Variant:
         preset: Name of a file in training/configs.
         changes: Settings, as `--set` takes them.
         note: What is special about it.
+        trained_as: Another variant of the same preset and changes, whose training is measured again
+            here; "" = one of its own.
+        by_name: People whom the model has a ready-made style of speak in it, not in a reference's.
     """
 
     name: str
     preset: str
     changes: tuple[str, ...] = ()
     note: str = ""
+    trained_as: str = ""
+    by_name: bool = False
+
+    @property
+    def folder(self) -> str:
+        """Where its training lies in the study's folder."""
+        return file_name(self.trained_as or self.name)
 
 
 @dataclass(frozen=True)
@@ -133,10 +143,12 @@ def run_study(
     for variant in variants:
         log.info("%s: %s %s", variant.name, variant.preset, " ".join(variant.changes))
         config = config_of(variant, corpus, budget, settings)
-        folder = out / file_name(variant.name)
+        folder = out / variant.folder
         path, clock = folder / "model.safetensors", folder / "seconds.json"
         if not _finished(path, budget.steps):
-            kept.pop(variant.name, None)
+            for other in variants:
+                if other.folder == variant.folder:
+                    kept.pop(other.name, None)
             begun = time.perf_counter()
             train(config, corpus.folder, folder, progress)
             with atomic_path(clock) as beside:
@@ -150,10 +162,14 @@ def run_study(
                 outcome.evaluations[split] = kept[variant.name][split]
                 continue
             clips = corpus.select(split)[:limit]
-            found = evaluate(animator, corpus, clips, surface, judges=judges, same_emotion=True)
+            found = evaluate(
+                animator, corpus, clips, surface, judges=judges, same_emotion=True,
+                by_name=variant.by_name,
+            )  # fmt: skip
             report = code_report(animator, corpus, clips, surface)
             found.codes = report.findings
-            write_figures(folder / "figures" / split, animator, corpus, found, surface, report)
+            figures = out / file_name(variant.name) / "figures" / split
+            write_figures(figures, animator, corpus, found, surface, report)
             outcome.evaluations[split] = found
         outcomes.append(outcome)
         write_json(out / "study.json", outcomes, budget, limit)

@@ -88,6 +88,15 @@ def test_presets_are_trained_and_measured_by_one_command(
     assert "emotion read from style codes" in told
     union = load_checkpoint(tmp_path / "out" / "idiolect" / "model.safetensors")
     assert union.tensors["model.style_encoder.taken_away"].abs().max() > 0  # the emotion
+    assert not (tmp_path / "out" / "idiolect--known-people-by-name" / "model.safetensors").exists()
+    by_one, by_name = (
+        data["variants"][name]["splits"] for name in ("idiolect", "idiolect, known people by name")
+    )
+    known, strangers = (
+        [one[split]["everything"]["lve_mm"] for one in (by_one, by_name)]
+        for split in ("test-a", "test-b")
+    )
+    assert known[0] != known[1] and strangers[0] == strangers[1]
     # What is done is kept: the files are those of the first time.
     before = baseline.stat().st_mtime_ns
     assert ablate.main([*command, "--variants", "one-hot baseline"]) == 0
