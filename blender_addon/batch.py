@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -60,7 +62,19 @@ def _load_privately() -> str:
     return _PRIVATE_NAME
 
 
+def _end(code: int) -> None:
+    """End this process. As a Python module (no binary), Blender 4.2 crashes on the way out once its
+    own glTF exporter has run: then it is not let go that way.
+    """
+    if bpy.app.binary_path:
+        sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    shutil.rmtree(bpy.app.tempdir, ignore_errors=True)
+    os._exit(code)
+
+
 if __name__ == "__main__":
     # Blender's own words come before "--"; without Blender around there need be none.
     words = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else sys.argv[1:]
-    sys.exit(main(words))
+    _end(main(words))
