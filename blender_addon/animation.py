@@ -12,7 +12,17 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import applying, controls, finish_properties, job, preferences, properties, reference, strips
+from . import (
+    applying,
+    controls,
+    finish_properties,
+    job,
+    preferences,
+    properties,
+    reference,
+    speaking_face,
+    strips,
+)
 from .rig import why_not
 from .worker.client import get_client
 from .worker.motion_file import read_motion
@@ -222,6 +232,7 @@ def request(
         "alignment": task.alignment,
         "accurate": task.accurate,
         "finishing": task.finishing,
+        "face": speaking_face.params(task.character.find(), settings, folder),
     }
     return params | {name: value for name, value in said.items() if value}
 

@@ -41,6 +41,7 @@ def apply(task: Task, motion: Motion, raw: bytes = b"") -> list[str]:
         raise WorkerError(f"{reason}.", hint="Nothing was changed.", code="bad_character")
     line = line_of(task, len(motion.weights))
     earlier = motion_store.motions_of(stored_action(target))
+    _check_mixable(target, task, earlier, raw)
     # A strip that the artist laid down is the sound already, and a range has its sound.
     mark = properties.of(target).mark
     sounding = (
@@ -136,7 +137,8 @@ def key_motion(
         holds=finish_properties.holds(settings),
     )
     name = f"{target.name} speech {Path(line.speech).stem}"
-    return keying.key_curves(rig.rig_of(target).curves(motion), line, name, manner)
+    actor = rig.rig_for(target, motion.space)
+    return keying.key_curves(actor.curves(motion), line, name, manner)
 
 
 def kept_by(keyed: keying.Keyed) -> list[str]:
@@ -170,7 +172,10 @@ def blocks_of(target: bpy.types.Object) -> list[bpy.types.ID]:
     """The data-blocks that speech animates on a character."""
     actor = rig.rig_of(target)
     owners = [control.at.owner for control in actor.controls]
-    return list(dict.fromkeys([*owners, *(turn.armature for turn in actor.turns)]))
+    armatures = [turn.armature for turn in actor.turns]
+    if rig.speaks_flame(target) and (armature := rig.armature_of(target)) is not None:
+        armatures.append(armature)  # its jaw, where motion is FLAME's own
+    return list(dict.fromkeys([*owners, *armatures]))
 
 
 def finished_by(
@@ -222,13 +227,38 @@ def mark_of(target: bpy.types.Object) -> str:
     return settings.mark
 
 
+def _kept_beside(
+    target: bpy.types.Object, task: Task, earlier: list[Stored], speech: str
+) -> Stored | None:
+    """The earlier motion of a speech that stays beside a range, or in regions that are held."""
+    keys = properties.of(target).keys
+    if task.span is None and keys.lower_face and keys.upper_face and keys.head:
+        return None
+    return next((one for one in earlier if one.speech == speech), None)
+
+
+def _check_mixable(target: bpy.types.Object, task: Task, earlier: list[Stored], raw: bytes) -> None:
+    """Refuse to put motion of one space beside motion of another.
+
+    Raises:
+        WorkerError: code "bad_range".
+    """
+    old = _kept_beside(target, task, earlier, line_of(task, 1).speech)
+    if raw and old is not None and not motion_store.alike(old.raw, raw):
+        raise WorkerError(
+            "The speech was animated by a model of another motion space, and the two cannot be"
+            " mixed.",
+            hint="Nothing was changed. Animate all of it anew, all regions, or choose that model.",
+            code="bad_range",
+        )
+
+
 def _mixed(target: bpy.types.Object, task: Task, earlier: list[Stored], new: Stored) -> Stored:
     """New raw motion, with the earlier one beside a range, and in regions that are held."""
-    keys = properties.of(target).keys
-    whole = task.span is None and keys.lower_face and keys.upper_face and keys.head
-    old = next((one for one in earlier if one.speech == new.speech), None)
-    if whole or old is None:
+    old = _kept_beside(target, task, earlier, new.speech)
+    if old is None:
         return new
+    keys = properties.of(target).keys
     span_s, fps = None, task.fps / task.speed
     if task.span is not None:
         begin = new.first + properties.of(target).finish.offset

@@ -19,7 +19,7 @@ from typing import Any
 
 import bpy
 
-from . import character
+from . import character, rig_flame
 from .character import Array, to_blender
 
 # Components have unit variance; correctives lie between -2 and 1.
@@ -45,6 +45,7 @@ def build(face_file: Path, name: str) -> bpy.types.Object:
     try:
         character.fill_mesh(mesh, to_blender(arrays["vertices"]), arrays["faces"])
         made = bpy.data.objects.new(name, mesh)
+        made[rig_flame.OURS] = True
         _add_keys(made, arrays, "key", SLIDER)
         _add_keys(made, arrays, "speech_key", None)
         if len(arrays["joint_names"]):

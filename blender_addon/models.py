@@ -1,4 +1,4 @@
-"""The styles that have names: a checkpoint's own, and those that the artist has saved.
+"""What a checkpoint has, and the styles that the artist has saved.
 
 A checkpoint file is asked without PyTorch and without a worker. A saved style is a small file in a
 folder of the user's, its name that of the file.
@@ -10,6 +10,7 @@ import json
 import struct
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import bpy
 
@@ -40,7 +41,23 @@ def own_styles(context: bpy.types.Context) -> list[str]:
         changed = path.stat().st_mtime_ns
     except OSError:
         return []
-    return list(_styles_in(path, changed))
+    names = (name for name in _header_of(path, changed) if name.startswith(_STYLE_PREFIX))
+    return sorted(name.removeprefix(_STYLE_PREFIX) for name in names)
+
+
+def space_of(checkpoint: str) -> str:
+    """The motion space of a model: "arkit", "flame" or "vertices".
+
+    Args:
+        checkpoint: its file; empty for the bundled one. Of a file that cannot be read "arkit" is
+            told: the worker says what is wrong with it.
+    """
+    path = Path(checkpoint) if checkpoint else bundled_checkpoint()
+    try:
+        told = _header_of(path, path.stat().st_mtime_ns)["__metadata__"]
+        return str(json.loads(told["config"])["model"]["motion"]["space"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "arkit"
 
 
 def saved_styles() -> dict[str, Path]:
@@ -58,13 +75,11 @@ def styles_folder() -> Path:
 
 
 @lru_cache(maxsize=8)
-def _styles_in(path: Path, _changed: int) -> tuple[str, ...]:
+def _header_of(path: Path, _changed: int) -> dict[str, Any]:
     """A safetensors file begins with the length of its header (8 bytes) and the header, JSON."""
     try:
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(min(length, _LONGEST_HEADER)))
+            return dict(json.loads(file.read(min(length, _LONGEST_HEADER))))
     except (OSError, ValueError, struct.error):
-        return ()
-    names = (name.removeprefix(_STYLE_PREFIX) for name in header if name.startswith(_STYLE_PREFIX))
-    return tuple(sorted(names))
+        return {}

@@ -154,6 +154,11 @@ def merged(
     return file.getvalue()
 
 
+def alike(one: bytes, other: bytes) -> bool:
+    """Whether two of the worker's files hold motion of the same space."""
+    return str(_arrays(one)["space"]) == str(_arrays(other)["space"])
+
+
 def loudness_of(action: bpy.types.Action) -> list[tuple[int, float, Any]]:
     """First frame, speed, and loudness 0..1 at 50 Hz of each speech: cheap enough for drawing.
 

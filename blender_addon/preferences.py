@@ -33,6 +33,7 @@ class Settings:
     wheel_folder: str = ""
     device: str = "auto"
     checkpoint: str = ""
+    flame_file: str = ""
 
     def worker(self) -> WorkerSettings:
         """Which worker to run.
@@ -83,6 +84,13 @@ class IdiolectPreferences(bpy.types.AddonPreferences):
         description="A checkpoint of your own (.safetensors). Empty: the bundled model",
         subtype="FILE_PATH",
     )
+    flame_file: StringProperty(
+        name="FLAME File",
+        description="For a model of your own that was trained on FLAME's coefficients or vertices:"
+        " the FLAME file (.pkl, .npz) that tells what its motion looks like. Not needed where a"
+        " FLAME head was imported",
+        subtype="FILE_PATH",
+    )
 
     def draw(self, context: bpy.types.Context) -> None:
         """Draw the preferences."""
@@ -114,6 +122,7 @@ class IdiolectPreferences(bpy.types.AddonPreferences):
         box = layout.box()
         box.label(text="Model", icon="FILE_3D")
         box.prop(self, "checkpoint")
+        box.prop(self, "flame_file")
         box.prop(self, "device")
 
 
@@ -129,6 +138,7 @@ def of(context: bpy.types.Context) -> Settings:
         wheel_folder=chosen.wheel_folder,
         device=chosen.device,
         checkpoint=chosen.checkpoint,
+        flame_file=chosen.flame_file,
     )
 
 

@@ -128,7 +128,7 @@ def lift_steps(
     lifted, details = 0, []
     for motion, result in zip(motions, results, strict=True):
         clean: dict[bpy.types.ID, dict[keying.Place, Any]] = {}
-        for curve in rig.rig_of(target).curves(result):
+        for curve in rig.rig_for(target, result.space).curves(result):
             clean.setdefault(curve.datablock, {})[curve.place] = curve.values
         for block, values in clean.items():
             title = f"{target.name} corrections"

@@ -253,6 +253,51 @@ def rig_of(target: bpy.types.Object) -> Rig:
     return _with_reason(rig, builder)
 
 
+def speaks_flame(target: bpy.types.Object) -> bool:
+    """Whether FLAME's own motion can move this character's expressions and jaw."""
+    if not rig_flame.has_expressions(target) or rig_flame.axes_of(target) is None:
+        return False
+    return bool(rig_flame.jaw_bone(target, armature_of(target)))
+
+
+def rig_for(target: bpy.types.Object, space: str) -> Rig:
+    """The rig as motion of this space moves it: ARKit weights, or coefficients of FLAME's.
+
+    Raises:
+        WorkerError: if it cannot be moved by such motion.
+    """
+    usual = rig_of(target)
+    if space == "arkit" or usual.reason:
+        return usual
+    armature, axes = armature_of(target), rig_flame.axes_of(target)
+    if space != "flame" or not speaks_flame(target) or armature is None or axes is None:
+        raise WorkerError(
+            f"“{target.name}” is no FLAME rig, and this motion is of the space “{space}”.",
+            hint="Press Animate from Speech: the motion is made anew for this character.",
+            code="bad_character",
+            setting="character",
+        )
+    builder = _Builder()
+    builder.add_keys(target, rig_flame.own_keys(target))
+    own = builder.controls()
+    taken = {(one.at.owner, one.at.path, one.at.index) for one in own}
+    # What an earlier speech by ARKit keys left must not be added to it.
+    rest = [o for o in usual.controls if (o.at.owner, o.at.path, o.at.index) not in taken]
+    jaw = rig_flame.jaw_turn(target, armature, rig_flame.jaw_bone(target, armature), axes)
+    return replace(
+        usual,
+        controls=(*own, *rest),
+        turns=(jaw,),
+        missing=(),
+        notes=tuple(builder.notes()),
+        mouth="EXPRESSIONS",
+        translate=functools.partial(
+            _as_coefficients, resting=tuple({c for one in rest for c in one.slopes})
+        ),
+        gain_of=lambda _channel: 1.0,
+    )
+
+
 def stand_ins(weights: Weights, missing: Iterable[str], frames: int) -> Weights:
     """Channels that take over from missing ones, where that is better than nothing."""
     missing, none = set(missing), np.zeros(frames)
@@ -388,7 +433,7 @@ def _turns(
         turns.append(rig_bones.turn_of(armature, bones["jaw"], JAW_TURNS, axes))
     fitted = rig_flame.fitted(target) if mouth == "EXPRESSIONS" else None
     if fitted is not None and bones["jaw"] and "jaw_x" in fitted.coefficients:
-        turns.append(rig_flame.jaw_turn(target, armature, bones["jaw"], fitted))
+        turns.append(rig_flame.jaw_turn(target, armature, bones["jaw"], fitted.axes))
     looks = any(channel.startswith("eyeLook") for channel in builder.channels)
     gaze = settings.gaze if settings.gaze != "AUTO" else "KEYS" if looks else "BONES"
     if gaze != "KEYS" and bones["eye_left"] and bones["eye_right"]:
@@ -468,6 +513,11 @@ def _with_expressions(weights: Weights, fitted: rig_flame.Fitted) -> Weights:
     frames = len(next(iter(weights.values())))
     found = fitted.to_flame(weights, frames)
     return weights | {rig_flame.PREFIX + name: values for name, values in found.items()}
+
+
+def _as_coefficients(weights: Weights, resting: tuple[str, ...]) -> Weights:
+    frames = len(next(iter(weights.values())))
+    return dict.fromkeys(resting, np.zeros(frames)) | rig_flame.own_channels(weights, frames)
 
 
 def _without_visemes(weights: Weights) -> Weights:

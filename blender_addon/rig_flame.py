@@ -36,6 +36,10 @@ REST = "_rest"
 """Of keys that hold what expressions cannot do: eyeBlinkLeft_rest."""
 FLAME_VERTICES = 5023
 
+OURS = "idiolect_flame_file"
+"""Custom property of a mesh that was imported from a FLAME file; its axes are then known."""
+OUR_AXES = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+
 _STORE = "idiolect_flame"
 _JAW = ("jaw_x", "jaw_y", "jaw_z")
 _FIRST_JAW_CORRECTIVE, _JAW_CORRECTIVES = 10, 9  # Pose010…Pose018, after the neck's nine
@@ -72,9 +76,7 @@ class Fitted:
         found = {name: values[:, i] for i, name in enumerate(self.coefficients)}
         if set(_JAW) <= set(found):
             jaw = np.stack([found[name] for name in _JAW], axis=1)
-            turned = rotation_matrices(jaw) - np.eye(3)
-            for i, entry in enumerate(turned.reshape(frames, 9).T):
-                found[f"Pose{_FIRST_JAW_CORRECTIVE + i:03d}"] = entry
+            found |= _correctives(jaw)
         return found
 
     def to_arkit(self, coefficients: dict[str, Array], frames: int) -> dict[str, Array]:
@@ -89,6 +91,13 @@ class Fitted:
         found = visemes.solve_within(gram, (values @ effect)[:, able], sweeps=1000)
         names = [name for name, can in zip(self.channels, able, strict=True) if can]
         return {name: found[:, i] for i, name in enumerate(names)}
+
+
+def _correctives(jaw: Array) -> dict[str, Array]:
+    """Values of the jaw's Pose… keys for its rotations (T, 3)."""
+    turned = rotation_matrices(jaw) - np.eye(3)
+    first = _FIRST_JAW_CORRECTIVE
+    return {f"Pose{first + i:03d}": entry for i, entry in enumerate(turned.reshape(-1, 9).T)}
 
 
 def rotation_matrices(turns: Array) -> Array:
@@ -124,12 +133,44 @@ def keys_of(mesh: bpy.types.Object, fitted: Fitted) -> dict[str, tuple[str, ...]
 
 
 def jaw_turn(
-    mesh: bpy.types.Object, armature: bpy.types.Object, bone: str, fitted: Fitted
+    mesh: bpy.types.Object, armature: bpy.types.Object, bone: str, axes: Array
 ) -> rig_bones.Turn:
-    """The jaw bone, turned by jaw_x, jaw_y, jaw_z in FLAME's axes."""
-    axes = mesh.matrix_world.to_quaternion().to_matrix() @ Matrix(fitted.axes.T.tolist())
+    """The jaw bone, turned by jaw_x, jaw_y, jaw_z in FLAME's axes (3, 3), rows as in `Fitted`."""
+    axes = mesh.matrix_world.to_quaternion().to_matrix() @ Matrix(axes.T.tolist())
     units = dict(zip((PREFIX + name for name in _JAW), np.eye(3).tolist(), strict=True))
     return rig_bones.turn_of(armature, bone, units, axes)
+
+
+def jaw_bone(mesh: bpy.types.Object, armature: bpy.types.Object | None) -> str:
+    """The bone that turns the jaw of this mesh; empty if none does."""
+    bone = rig_bones.find_bones(armature, {})["jaw"] if armature is not None else ""
+    return bone if bone in mesh.vertex_groups else ""
+
+
+def axes_of(mesh: bpy.types.Object) -> Array | None:
+    """FLAME's axes in a mesh's own, rows as in `Fitted`; None where they are not known: of a mesh
+    that is neither fitted nor of our own importing.
+    """
+    matrix = fitted(mesh)
+    if matrix is not None:
+        return matrix.axes
+    return OUR_AXES if mesh.get(OURS) else None
+
+
+def own_channels(motion: dict[str, Array], frames: int) -> dict[str, Array]:
+    """Channels of a rig, of motion in coefficients (T,) by name; correctives included."""
+    none = np.zeros(frames)
+    jaw = np.stack([motion.get(name, none) for name in _JAW], axis=1)
+    return {PREFIX + name: values for name, values in (motion | _correctives(jaw)).items()}
+
+
+def own_keys(mesh: bpy.types.Object) -> dict[str, tuple[str, ...]]:
+    """Expressions and the jaw's correctives, by channels of a rig, to the mesh's keys."""
+    named = expression_keys(mesh)
+    poses, first = _numbered(mesh, "Pose"), _FIRST_JAW_CORRECTIVE
+    wanted = {f"Pose{first + i:03d}" for i in range(_JAW_CORRECTIVES)}
+    named |= {name: key for name, key in poses.items() if name in wanted}
+    return {PREFIX + name: (key,) for name, key in named.items()}
 
 
 def steps(
@@ -152,7 +193,7 @@ def steps(
             setting="character",
         )
     wanted, at_rest = job.DataRef.to(target), character.basis_of(target)
-    arrays = _arrays(target, armature)
+    arrays = arrays_of(target, armature)
     client = get_client(settings)
     with tempfile.TemporaryDirectory(prefix="idiolect-") as folder:
         mesh, output = Path(folder) / "mesh.npz", Path(folder) / "matrix.npz"
@@ -200,8 +241,12 @@ def _numbered(mesh: bpy.types.Object, kind: str) -> dict[str, str]:
     return {f"{kind}{int(m.group(1)):03d}": name for name, m in matches.items() if m}
 
 
-def _arrays(target: bpy.types.Object, armature: bpy.types.Object | None) -> dict[str, Array]:
-    """The rig as the worker wants it: in the mesh's own axes."""
+def arrays_of(target: bpy.types.Object, armature: bpy.types.Object | None) -> dict[str, Array]:
+    """A rig as the worker wants it: in the mesh's own axes.
+
+    Raises:
+        WorkerError: if expressions are missing among its keys.
+    """
     at_rest, blocks = character.basis_of(target), target.data.shape_keys.key_blocks
 
     def offsets(name: str) -> Array:
@@ -222,8 +267,8 @@ def _arrays(target: bpy.types.Object, armature: bpy.types.Object | None) -> dict
         "faces": character.triangles_of(target),
         "expressions": np.stack([offsets(expressions[number]) for number in numbers]),
     }
-    bone = rig_bones.find_bones(armature, {})["jaw"] if armature is not None else ""
-    if armature is None or bone not in target.vertex_groups:
+    bone = jaw_bone(target, armature)
+    if armature is None or not bone:
         return arrays
     group = target.vertex_groups[bone].index
     weights = np.zeros(len(at_rest), np.float32)

@@ -82,6 +82,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE", help="a model of your own (default: bundled)"
     )
+    parser.add_argument(
+        "--flame",
+        type=Path,
+        metavar="FILE",
+        help="FLAME file (.pkl, .npz) by which motion of a model that speaks in FLAME's terms, or"
+        " in vertices, is turned into ARKit weights",
+    )
     parser.add_argument("--fps", type=float, default=30.0, help="frames per second (default: 30)")
     parser.add_argument(
         "--start", type=float, default=0.0, metavar="S", help="begin S seconds into the speech"
@@ -188,6 +195,8 @@ def _request(options: argparse.Namespace) -> dict[str, Any]:
         "recogniser": options.recogniser,
         **manner_of(options),
     }
+    if options.flame is not None:
+        values["face"] = {"flame": str(options.flame.absolute()), "into": "arkit"}
     if options.transcript is not None:
         values["transcript"] = text_given(options.transcript)
     for name in ("alignment", "save_alignment"):

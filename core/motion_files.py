@@ -75,6 +75,11 @@ def check_output(path: Path) -> None:
     _writer(path)
 
 
+def only_arkit(path: Path) -> bool:
+    """Whether a file of this suffix can hold ARKit weights only."""
+    return path.suffix.lower() == ".csv"
+
+
 def _writer(path: Path) -> Callable[[MotionClip, Path], None]:
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:

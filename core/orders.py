@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from core.alignment_files import save_alignment
+from core.face.speaking import SpeakingFace
 from core.finishing import FinishSettings, finish_raw
 from core.listening import SpeechSource
 from core.motion import MotionClip
-from core.motion_files import save_motion
+from core.motion_files import only_arkit, save_motion
 from core.raw_motion import RawMotion, save_raw
 from core.request_values import (
     Values,
@@ -37,6 +38,8 @@ class Order:
         fps: Frames per second wanted.
         finishing: What is done to the motion, or None.
         warnings: What might not be as wished.
+        face: What motion of other spaces than "arkit" looks like, and the space to turn it into;
+            None leaves it as it is.
     """
 
     source: SpeechSource
@@ -48,6 +51,7 @@ class Order:
     fps: float
     finishing: FinishSettings | None
     warnings: list[str] = field(default_factory=list)
+    face: tuple[SpeakingFace, str] | None = None
 
     @classmethod
     def of(cls, values: Values) -> Order:
@@ -78,6 +82,8 @@ class Order:
         """
         if said is not None and self.alignment is not None:
             save_alignment(said.alignment, self.alignment)
+        if self.face is not None:
+            raw = replace(raw, clip=self.face[0].turned(raw.clip, self.face[1]))
         # What is finished now must be what is finished from the file later, and the same whether
         # there is one or not.
         raw = raw.rounded()
@@ -85,13 +91,19 @@ class Order:
             save_raw(raw, self.raw)
         clip = finish_raw(raw, self.finishing, self.fps)
         for path in (self.output, *self.copies):
-            save_motion(clip, path)
+            save_motion(self._fitting(clip, path), path)
         answer = answer_of(clip, self.output)
         if self.raw is not None:
             answer["raw"] = str(self.raw)
         if said is not None:
             answer["heard"] = said.text
         return {**answer, "warnings": list(dict.fromkeys(self.warnings))}
+
+    def _fitting(self, clip: MotionClip, path: Path) -> MotionClip:
+        """The clip, as ARKit weights where the file can hold nothing else."""
+        if self.face is None or not only_arkit(path):
+            return clip
+        return self.face[0].turned(clip, "arkit")
 
 
 def answer_of(clip: MotionClip, output: Path) -> dict[str, Any]:

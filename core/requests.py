@@ -5,6 +5,8 @@ or two of them mixed: {"a": …, "b": …, "mix": TRACK, "strength": TRACK}. A T
 {"times_s": […], "values": […]}. An emotion is {"times_s": […], "intensities": [[8 numbers] …]},
 {"reference": …} or null. What is said: "transcript" (a text; if it is missing, that of the .txt
 beside the speech file), "alignment" and "save_alignment" (files), "accurate" and "recogniser".
+Of a model whose motion is not ARKit weights: "face", what its motion looks like, {"flame": file} or
+{"rig": file}, and "into" which space it is to be turned ("arkit", or a FLAME rig's "flame").
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -23,9 +26,10 @@ from core.animator import Animator, Progress, Style, Warn, nobody
 from core.batching import Line, perform_many
 from core.conditioning import EmotionTrack
 from core.errors import Cancelled, IdiolectError, read_failed
+from core.face.speaking import SpeakingFaces
 from core.finishing import finish_raw
 from core.motion import MotionClip
-from core.motion_files import load_motion, save_motion
+from core.motion_files import load_motion, only_arkit, save_motion
 from core.orders import Order, answer_of
 from core.raw_motion import load_raw
 from core.references import cut
@@ -53,6 +57,7 @@ class Speaker:
 
     def __init__(self, animator: Animator) -> None:
         self.animator = animator
+        self._faces = SpeakingFaces()
         self._codes: OrderedDict[str, np.ndarray] = OrderedDict()
         self._warnings: dict[str, list[str]] = {}
         self._said: OrderedDict[Hashable, tuple[Said | None, list[str]]] = OrderedDict()
@@ -67,7 +72,7 @@ class Speaker:
         where that is asked for.
         """
         started = time.monotonic()
-        answer = self._animate(Order.of(values), values, report, stop)
+        answer = self._animate(self._order(values), values, report, stop)
         return {**answer, "seconds": _since(started)}
 
     def _animate(
@@ -110,7 +115,7 @@ class Speaker:
         together: dict[int, tuple[Order, Line]] = {}
         for index, values in enumerate(requests):
             try:
-                order = Order.of(values)
+                order = self._order(values)
                 if order.known.anything:
                     note(index, self._animate(order, values, nobody, stop))
                 else:
@@ -134,6 +139,34 @@ class Speaker:
             while written:
                 note(*_outcome(*written.popleft()))
         return [outcomes[index] for index in range(len(requests))]
+
+    def _order(self, values: Values) -> Order:
+        """What a request asks for; what cannot be shown or written is told before any work."""
+        order, animator = Order.of(values), self.animator
+        if animator.space == "arkit":
+            return order
+        given = values.get("face")
+        if given is None:
+            wanted = next(filter(only_arkit, (order.output, *order.copies)), None)
+            if wanted is None:
+                return order
+            raise IdiolectError(
+                f"{wanted.name} holds ARKit weights, and the motion of the model "
+                f"'{animator.name}' is of the space '{animator.space}'.",
+                hint="Give the FLAME file it was trained with (--flame), or write an .npz.",
+                code="flame_missing",
+                setting="flame_file",
+            )
+        if not isinstance(given, Mapping):
+            raise bad_request("face", given)
+        face, into = self._faces.find(given)
+        face.check(animator.space, animator.channels)
+        told = f"The model's motion is of the space '{animator.space}': "
+        if into == "arkit":
+            order.warnings.append(f"{told}it was turned into ARKit weights by a fit.")
+        else:
+            order.warnings.append(f"{told}of the finishing only the offset in time was done.")
+        return replace(order, face=(face, into))
 
     def _line(self, order: Order, values: Values) -> Line:
         warn = order.warnings.append

@@ -91,7 +91,9 @@ def _run(options: argparse.Namespace) -> int:
     lines = command_line.lines(options)
     out = _output_folder(options.out)
     settings = preferences.of(bpy.context).with_changes(
-        checkpoint=options.checkpoint or "", device=options.device or ""
+        checkpoint=options.checkpoint or "",
+        flame_file=options.checkpoint_flame or "",
+        device=options.device or "",
     )
     try:
         client = get_client(settings.worker())
@@ -161,7 +163,7 @@ class _Batch:
             label = f"[{number}/{len(lines)}] {line.output}"
             try:
                 probe = self._client.request("probe", {"speech": str(line.speech)})
-                params = self._request(line, label, Path())
+                params = self._request(line, label, self._own)
                 seconds = probe.wait()["duration_s"]
             except WorkerError as error:
                 self._fail(label, error)

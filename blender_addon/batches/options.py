@@ -12,7 +12,7 @@ from .. import preferences, stage
 from . import lines as batch_lines
 from .lines import HEAD, Line, bad
 
-_SHOWN = ("engine", "samples", "width", "height")
+_SHOWN = ("checkpoint_flame", "engine", "samples", "width", "height")
 """Options that change the results, beside those that are columns of a list."""
 
 
@@ -62,6 +62,12 @@ def parser() -> argparse.ArgumentParser:
         help="“anger 0.6, sadness @ 4s”, or a track",
     )
     how("--checkpoint", metavar="FILE", help="a model of your own")
+    how(
+        "--checkpoint-flame",
+        metavar="FILE",
+        help="FLAME file that tells what the motion of a model of FLAME's coefficients or vertices"
+        " looks like, where no FLAME head is in the scene",
+    )
     how("--device", choices=[name for name, *_ in preferences.DEVICES])
     how("--fps", type=_between(1, 1000), metavar="N", help="frame rate; else the scene's, or 30")
     how("--start", type=int, default=1, metavar="FRAME", help="frame at which the speech starts")

@@ -67,6 +67,31 @@ def fit_rig(mesh: RigMesh, *, residual: bool = False) -> tuple[Retarget, dict[st
     Raises:
         IdiolectError: "not_flame" and others of `flame_topology`; "bad_setting" without keys.
     """
+    face, axes, scale = face_of(mesh)
+    into = axes.T / scale
+    wanted = speech_keys(mesh.vertices, mesh.faces)
+    keys = {name: field.astype(np.float64) @ into for name, field in wanted.items()}
+    found = fit_retarget(face, keys)
+    extra: dict[str, np.ndarray] = {"axes": axes}
+    if residual:
+        names, offsets = _residual_keys(face, keys, found)
+        extra |= {
+            "key_names": np.array(names),
+            "key_offsets": np.array(offsets) @ axes * scale,
+        }
+    return found, extra
+
+
+def face_of(mesh: RigMesh) -> tuple[FlameFace, np.ndarray, float]:
+    """What a rig can do, in metres and FLAME's axes.
+
+    Returns:
+        The face; axes (3, 3), whose rows are left, up and front in the mesh's axes; and the mesh's
+        units in a metre.
+
+    Raises:
+        IdiolectError: "not_flame" and others of `flame_topology`; "bad_setting" without keys.
+    """
     if not len(mesh.expressions):
         raise IdiolectError(
             "This FLAME mesh has no expression keys (Exp001, Exp002, …).",
@@ -74,13 +99,17 @@ def fit_rig(mesh: RigMesh, *, residual: bool = False) -> tuple[Retarget, dict[st
             code="bad_setting",
             setting="character",
         )
-    wanted = speech_keys(mesh.vertices, mesh.faces)
     ids = landmark_ids(mesh.vertices, mesh.faces)
-    assert ids is not None  # or there were no speech keys
+    if ids is None:
+        raise IdiolectError(
+            "This mesh is not of FLAME topology.",
+            hint="Choose a FLAME mesh without modifiers applied.",
+            code="not_flame",
+            setting="character",
+        )
     axes, scale = face_axes(mesh.vertices, ids)
     into = axes.T / scale  # to metres, x left, y up, z front
     vertices = mesh.vertices.astype(np.float64) @ into
-    keys = {name: field.astype(np.float64) @ into for name, field in wanted.items()}
     joints = {}
     if mesh.jaw_head is not None and mesh.jaw_weights is not None:
         correctives = mesh.jaw_correctives
@@ -97,15 +126,7 @@ def fit_rig(mesh: RigMesh, *, residual: bool = False) -> tuple[Retarget, dict[st
         joints,
         lip_and_lid_importance(vertices, mesh.faces),
     )
-    found = fit_retarget(face, keys)
-    extra: dict[str, np.ndarray] = {"axes": axes}
-    if residual:
-        names, offsets = _residual_keys(face, keys, found)
-        extra |= {
-            "key_names": np.array(names),
-            "key_offsets": np.array(offsets) @ axes * scale,
-        }
-    return found, extra
+    return face, axes, scale
 
 
 def _residual_keys(
