@@ -147,7 +147,7 @@ def test_a_flame_head_follows_the_models_own_vertices(
     bpy.context.scene.frame_set(20)
     before = evaluated(head).copy()
     head.idiolect.finish.seed = 5
-    assert bpy.ops.idiolect.finish_again() == {"FINISHED"}
+    assert bpy.ops.idiolect.finish() == {"FINISHED"}
     bpy.context.scene.frame_set(20)
     np.testing.assert_allclose(evaluated(head), before, atol=1e-5)
     assert stored.raw
