@@ -198,10 +198,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=500, help="training steps of each (500)")
     options = parser.parse_args(arguments)
     bar = tqdm(total=2 * options.steps, desc="judges", mininterval=2.0, disable=None)
+
+    def told(*_: object) -> None:
+        bar.update()
+
     try:
-        judges = load_judges(
-            Corpus(options.corpus), steps=options.steps, progress=lambda *_: bar.update()
-        )
+        judges = load_judges(Corpus(options.corpus), steps=options.steps, progress=told)
     except IdiolectError as error:
         print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
         return 2

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import bpy
 
 from . import actions, curves, nla
-from .curves import MARK, Place
+from .curves import MARK, Keys, Place
 
 
 @dataclass(frozen=True)
@@ -37,20 +37,25 @@ def lines_of(action: bpy.types.Action | None) -> list[Line]:
     return [Line(str(s), int(a), int(b)) for s, a, b in _read(action)["lines"]]
 
 
-def edited(owner: bpy.types.ID | None) -> dict[Place, bpy.types.FCurve]:
+def edited(
+    owner: bpy.types.ID | None, read: Mapping[Place, Keys] | None = None
+) -> dict[Place, bpy.types.FCurve]:
     """The curves that were edited since we wrote them.
 
     Args:
         owner: what uses our Action: animation data, or an NLA strip.
+        read: its curves' keys, if they have been read already: that is what takes the time.
     """
     if owner is None:
         return {}
     noted = _read(owner.action).get("digests", {})
-    return {
-        (curve.data_path, curve.array_index): curve
-        for curve in actions.active_curves(owner)
-        if noted.get(_name(curve)) != curves.digest(curves.read(curve))
-    }
+    found = {}
+    for curve in actions.active_curves(owner):
+        place = curve.data_path, curve.array_index
+        keys = curves.read(curve) if read is None else read[place]
+        if noted.get(_name(curve)) != curves.digest(keys):
+            found[place] = curve
+    return found
 
 
 def edits_of(block: bpy.types.ID) -> dict[Place, bpy.types.FCurve]:

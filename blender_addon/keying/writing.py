@@ -138,6 +138,7 @@ class _Draft:
         keys: the keys of each curve that changes; none: the curve goes.
         dense: how many keys the motion would have with one at each frame.
         error: how far curves are off.
+        was_edited: whether any curve was edited by hand.
         still_edited: curves that were edited by hand, and stay so, at least in parts.
     """
 
@@ -149,6 +150,7 @@ class _Draft:
     keys: dict[Place, Keys]
     dense: int
     error: float
+    was_edited: bool
     still_edited: frozenset[Place]
 
 
@@ -166,20 +168,21 @@ def _draft(
     if manner.span is not None:
         leaving, line = [], next((other for other in lines if other.speech == line.speech), line)
     new, dense, error = _keys_of(moved, there, line, manner)
+    before = {place: curves.read(curve) for place, curve in there.items()}
     keys = {}
-    for place, old_curve in there.items():
+    for place, old in before.items():
         if place in spared:
             continue
-        old = curves.read(old_curve)
         if manner.span is None:
             rest = splicing.without(old, [(o.first, o.last) for o in [*leaving, line]])
             keys[place] = rest.and_also(new[place]) if place in new else rest
         elif place in new:
-            keys[place] = splicing.replaced(old, splicing.evaluator(old_curve), new[place])
+            keys[place] = splicing.replaced(old, splicing.evaluator(there[place]), new[place])
     in_place = owner is not None and not actions.is_foreign(owner)
     if not in_place:
         # Those that are left alone come along.
-        keys = {place: curves.read(curve) for place, curve in there.items()} | keys
+        keys = before | keys
+    edited = frozenset(marks.edited(owner, before))
     return _Draft(
         block,
         title,
@@ -189,7 +192,8 @@ def _draft(
         new | keys,
         dense,
         error,
-        frozenset(marks.edited(owner)) - (frozenset() if manner.span else frozenset(keys)),
+        bool(edited),
+        edited - (frozenset() if manner.span else frozenset(keys)),
     )
 
 
@@ -240,7 +244,7 @@ def _refill(animation: bpy.types.AnimData, draft: _Draft) -> tuple[bpy.types.Act
     """Fill our Action anew. Returns it, and the name of the copy that is kept if it was edited."""
     owner = nla.speech_owner(animation)
     action, backup = owner.action, ""
-    if marks.edited(owner):
+    if draft.was_edited:
         copy = action.copy()
         del copy[MARK]  # the artist's now
         copy.name, copy.use_fake_user = f"{action.name} (edited)", True

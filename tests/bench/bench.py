@@ -172,10 +172,16 @@ def keys() -> list[tuple[str, str, str]]:
                 block.value = value
                 block.keyframe_insert("value", frame=frame)
 
-    fast = statistics.median(timed(ours) for _ in range(REPEATS))
+    def first() -> float:
+        shape_keys.animation_data_clear()
+        return timed(ours)
+
+    fast = statistics.median(first() for _ in range(REPEATS))
+    again = statistics.median(timed(ours) for _ in range(REPEATS))
     slow = timed(usual)
     return [
         ("keying 1800 × 52", f"{fast:.3f} s", "< 0.15 s"),
+        ("again, looking for edits to keep", f"{again:.3f} s", "< 0.15 s"),
         ("the same by keyframe_insert", f"{slow:.1f} s ({slow / fast:.0f}×)", "≥ 100×"),
     ]
 
