@@ -267,8 +267,10 @@ def rig_for(target: bpy.types.Object, space: str) -> Rig:
         WorkerError: if it cannot be moved by such motion.
     """
     usual = rig_of(target)
-    if space == "arkit" or usual.reason:
+    if usual.reason:
         return usual
+    if space == "arkit":
+        return _with_coefficients_at_rest(usual)
     armature, axes = armature_of(target), rig_flame.axes_of(target)
     if space != "flame" or not speaks_flame(target) or armature is None or axes is None:
         raise WorkerError(
@@ -295,6 +297,41 @@ def rig_for(target: bpy.types.Object, space: str) -> Rig:
             _as_coefficients, resting=tuple({c for one in rest for c in one.slopes})
         ),
         gain_of=lambda _channel: 1.0,
+    )
+
+
+def _with_coefficients_at_rest(usual: Rig) -> Rig:
+    """The rig, and what an earlier speech in FLAME's own terms has keyed and this one would not."""
+    target, armature = usual.target, armature_of(usual.target)
+    axes = rig_flame.axes_of(target)
+    action = keying.speech_action(target.data.shape_keys) if speaks_flame(target) else None
+    if armature is None or axes is None or action is None:
+        return usual
+    builder = _Builder()
+    builder.add_keys(target, rig_flame.own_keys(target))
+    followed = {(one.at.owner, one.at.path, one.at.index) for one in usual.controls}
+    keyed = keying.places_of(action)
+    rest = [
+        one
+        for one in builder.controls()
+        if (one.at.path, one.at.index) in keyed
+        and (one.at.owner, one.at.path, one.at.index) not in followed
+    ]
+    if not rest:
+        return usual
+    bone = rig_flame.jaw_bone(target, armature)
+    turns = list(usual.turns)
+    resting = [channel for one in rest for channel in one.slopes]
+    if all((one.armature, one.bone) != (armature, bone) for one in turns):
+        turns.append(rig_flame.jaw_turn(target, armature, bone, axes))
+        resting += turns[-1].axes
+
+    def translate(weights: Weights) -> Weights:
+        frames = len(next(iter(weights.values())))
+        return dict.fromkeys(resting, np.zeros(frames)) | usual.translate(weights)
+
+    return replace(
+        usual, controls=(*usual.controls, *rest), turns=tuple(turns), translate=translate
     )
 
 

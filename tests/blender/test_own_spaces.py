@@ -61,8 +61,9 @@ for space in ("flame", "vertices"):
     config = load_toml(TrainConfig, "training/configs/tiny.toml", [
         f"backbone_weights='{backbone}'", f"model.motion.space={space}", "device=cpu",
         f"model.motion.channels={count}", "model.motion.fps=25", "data.validation_batches=0",
-        # The decoder that starts at rest: metres of random offsets are no face.
-        "model.decoder_kind=autoregressive", "optim.steps=60", "optim.learning_rate=1e-3"])
+        # Of vertices by the decoder that starts at rest: metres of random offsets are no face.
+        "optim.steps=60", "optim.learning_rate=1e-3",
+        "model.decoder_kind=" + ("parallel" if space == "flame" else "autoregressive")])
     print(train(config, folder / space, folder / f"run_{space}"))
 """
 
@@ -191,6 +192,29 @@ def test_the_built_in_head_speaks_by_way_of_a_flame_file(
         frames = np.arange(1, 100)
         one, two = ([c[name].evaluate(f) for f in frames] for c in (found, again))
         np.testing.assert_allclose(one, two, atol=0.02)
+
+
+def test_models_of_two_spaces_take_turns_on_one_head(
+    trained: Path, speech_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = press(trained)
+    head.idiolect.speech = str(speech_file)
+    assert bpy.ops.idiolect.animate() == {"FINISHED"}
+    bpy.context.scene.frame_set(40)
+    spoken = evaluated(head).copy()
+    with monkeypatch.context() as patch:
+        choose(patch, trained, "flame")
+        before = digest()
+        with pytest.raises(RuntimeError, match="cannot be mixed"):
+            bpy.ops.idiolect.animate_range(first=30, last=60)
+        assert digest() == before, "the scene was changed"
+        assert bpy.ops.idiolect.animate() == {"FINISHED"}
+        bpy.context.scene.frame_set(40)
+        assert np.abs(evaluated(head) - spoken).max() > 1e-3
+    # Nothing of the other model's speech is left.
+    assert bpy.ops.idiolect.animate() == {"FINISHED"}
+    bpy.context.scene.frame_set(40)
+    np.testing.assert_allclose(evaluated(head), spoken, atol=2e-5)
 
 
 @pytest.mark.parametrize("space", SPACES)
