@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 
-from . import finish_properties, keying, motion_store, properties, reduction, rig, sound
+from . import (
+    finish_properties,
+    keying,
+    motion_store,
+    properties,
+    reduction,
+    rig,
+    rig_spaces,
+    sound,
+)
 from .motion_store import Stored
 from .worker.motion_file import Motion
 from .worker.protocol import WorkerError
@@ -137,7 +146,7 @@ def key_motion(
         holds=finish_properties.holds(settings),
     )
     name = f"{target.name} speech {Path(line.speech).stem}"
-    actor = rig.rig_for(target, motion.space)
+    actor = rig_spaces.rig_for(target, motion.space)
     return keying.key_curves(actor.curves(motion), line, name, manner)
 
 
@@ -173,7 +182,7 @@ def blocks_of(target: bpy.types.Object) -> list[bpy.types.ID]:
     actor = rig.rig_of(target)
     owners = [control.at.owner for control in actor.controls]
     armatures = [turn.armature for turn in actor.turns]
-    if rig.speaks_flame(target) and (armature := rig.armature_of(target)) is not None:
+    if rig_spaces.speaks_flame(target) and (armature := rig.armature_of(target)) is not None:
         armatures.append(armature)  # its jaw, where motion is FLAME's own
     return list(dict.fromkeys([*owners, *armatures]))
 

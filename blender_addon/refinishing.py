@@ -24,6 +24,7 @@ from . import (
     preferences,
     properties,
     rig,
+    rig_spaces,
 )
 from .motion_store import Stored
 from .worker.client import get_client
@@ -128,7 +129,7 @@ def lift_steps(
     lifted, details = 0, []
     for motion, result in zip(motions, results, strict=True):
         clean: dict[bpy.types.ID, dict[keying.Place, Any]] = {}
-        for curve in rig.rig_for(target, result.space).curves(result):
+        for curve in rig_spaces.rig_for(target, result.space).curves(result):
             clean.setdefault(curve.datablock, {})[curve.place] = curve.values
         for block, values in clean.items():
             title = f"{target.name} corrections"

@@ -211,7 +211,7 @@ def rig_of(target: bpy.types.Object) -> Rig:
     """What can be keyed of a character, as it stands now."""
     settings = properties.of(target).rig
     meshes = _meshes_of(target, others=settings.other_meshes)
-    builder = _Builder()
+    builder = Builder()
     for mesh in meshes:
         builder.add_keys(mesh, keys_by_channel(_key_names(mesh)))
     shown = visemes.visemes_of(_key_names(target))
@@ -228,7 +228,7 @@ def rig_of(target: bpy.types.Object) -> Rig:
         names = [name.removeprefix(VISEME) for name in builder.channels if name.startswith(VISEME)]
         translate = functools.partial(_with_visemes, names=names)
     elif fitted is not None:
-        builder = _Builder()
+        builder = Builder()
         for mesh in meshes[1:]:
             builder.add_keys(mesh, keys_by_channel(_key_names(mesh)))
         builder.add_keys(target, rig_flame.keys_of(target, fitted))
@@ -251,88 +251,6 @@ def rig_of(target: bpy.types.Object) -> Rig:
         gain_of=functools.partial(gain_of, settings),
     )
     return _with_reason(rig, builder)
-
-
-def speaks_flame(target: bpy.types.Object) -> bool:
-    """Whether FLAME's own motion can move this character's expressions and jaw."""
-    if not rig_flame.has_expressions(target) or rig_flame.axes_of(target) is None:
-        return False
-    return bool(rig_flame.jaw_bone(target, armature_of(target)))
-
-
-def rig_for(target: bpy.types.Object, space: str) -> Rig:
-    """The rig as motion of this space moves it: ARKit weights, or coefficients of FLAME's.
-
-    Raises:
-        WorkerError: if it cannot be moved by such motion.
-    """
-    usual = rig_of(target)
-    if usual.reason:
-        return usual
-    if space == "arkit":
-        return _with_coefficients_at_rest(usual)
-    armature, axes = armature_of(target), rig_flame.axes_of(target)
-    if space != "flame" or not speaks_flame(target) or armature is None or axes is None:
-        raise WorkerError(
-            f"“{target.name}” is no FLAME rig, and this motion is of the space “{space}”.",
-            hint="Press Animate from Speech: the motion is made anew for this character.",
-            code="bad_character",
-            setting="character",
-        )
-    builder = _Builder()
-    builder.add_keys(target, rig_flame.own_keys(target))
-    own = builder.controls()
-    taken = {(one.at.owner, one.at.path, one.at.index) for one in own}
-    # What an earlier speech by ARKit keys left must not be added to it.
-    rest = [o for o in usual.controls if (o.at.owner, o.at.path, o.at.index) not in taken]
-    jaw = rig_flame.jaw_turn(target, armature, rig_flame.jaw_bone(target, armature), axes)
-    return replace(
-        usual,
-        controls=(*own, *rest),
-        turns=(jaw,),
-        missing=(),
-        notes=tuple(builder.notes()),
-        mouth="EXPRESSIONS",
-        translate=functools.partial(
-            _as_coefficients, resting=tuple({c for one in rest for c in one.slopes})
-        ),
-        gain_of=lambda _channel: 1.0,
-    )
-
-
-def _with_coefficients_at_rest(usual: Rig) -> Rig:
-    """The rig, and what an earlier speech in FLAME's own terms has keyed and this one would not."""
-    target, armature = usual.target, armature_of(usual.target)
-    axes = rig_flame.axes_of(target)
-    action = keying.speech_action(target.data.shape_keys) if speaks_flame(target) else None
-    if armature is None or axes is None or action is None:
-        return usual
-    builder = _Builder()
-    builder.add_keys(target, rig_flame.own_keys(target))
-    followed = {(one.at.owner, one.at.path, one.at.index) for one in usual.controls}
-    keyed = keying.places_of(action)
-    rest = [
-        one
-        for one in builder.controls()
-        if (one.at.path, one.at.index) in keyed
-        and (one.at.owner, one.at.path, one.at.index) not in followed
-    ]
-    if not rest:
-        return usual
-    bone = rig_flame.jaw_bone(target, armature)
-    turns = list(usual.turns)
-    resting = [channel for one in rest for channel in one.slopes]
-    if all((one.armature, one.bone) != (armature, bone) for one in turns):
-        turns.append(rig_flame.jaw_turn(target, armature, bone, axes))
-        resting += turns[-1].axes
-
-    def translate(weights: Weights) -> Weights:
-        frames = len(next(iter(weights.values())))
-        return dict.fromkeys(resting, np.zeros(frames)) | usual.translate(weights)
-
-    return replace(
-        usual, controls=(*usual.controls, *rest), turns=tuple(turns), translate=translate
-    )
 
 
 def stand_ins(weights: Weights, missing: Iterable[str], frames: int) -> Weights:
@@ -363,7 +281,7 @@ def stand_in_notes(missing: tuple[str, ...]) -> list[str]:
     return told
 
 
-class _Builder:
+class Builder:
     """Gathers, for each property to key, what should follow it."""
 
     def __init__(self) -> None:
@@ -452,7 +370,7 @@ def _turns(
     target: bpy.types.Object,
     meshes: tuple[bpy.types.Object, ...],
     settings: Any,
-    builder: _Builder,
+    builder: Builder,
     mouth: str,
 ) -> tuple[Turn, ...]:
     """Bones that turn; keys that would do the same are left out."""
@@ -552,11 +470,6 @@ def _with_expressions(weights: Weights, fitted: rig_flame.Fitted) -> Weights:
     return weights | {rig_flame.PREFIX + name: values for name, values in found.items()}
 
 
-def _as_coefficients(weights: Weights, resting: tuple[str, ...]) -> Weights:
-    frames = len(next(iter(weights.values())))
-    return dict.fromkeys(resting, np.zeros(frames)) | rig_flame.own_channels(weights, frames)
-
-
 def _without_visemes(weights: Weights) -> Weights:
     names = [name for name in weights if name.startswith(VISEME)]
     if not names:
@@ -566,7 +479,7 @@ def _without_visemes(weights: Weights) -> Weights:
     return {name: w for name, w in weights.items() if name not in names} | back
 
 
-def _with_reason(rig: Rig, builder: _Builder) -> Rig:
+def _with_reason(rig: Rig, builder: Builder) -> Rig:
     """The rig, with the reason why it cannot speak, if there is one."""
     name, reason = rig.target.name, ""
     if not rig.mouth and rig.target.library is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import bpy
 
-from . import models, preferences, rig, rig_flame
+from . import models, preferences, rig, rig_flame, rig_spaces
 from .worker.motion_file import write_arrays
 from .worker.protocol import WorkerError
 
@@ -33,7 +33,7 @@ def params(
     space = models.space_of(settings.checkpoint_path())
     if space == "arkit":
         return None
-    into = "flame" if rig.speaks_flame(target) else "arkit"
+    into = "flame" if rig_spaces.speaks_flame(target) else "arkit"
     source = target if _is_face(target) else next(filter(_is_face, bpy.data.objects), None)
     if source is not None:
         file = folder / "face.npz"
