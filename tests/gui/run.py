@@ -41,25 +41,29 @@ def main() -> int:
     parser.add_argument("--story", choices=STORIES, action="append", help="default: all")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    worker = os.environ["IDIOLECT_PYTHON"]
-    with tempfile.TemporaryDirectory(prefix="idiolect-gui-") as folder:
-        env = {**os.environ, "BLENDER_USER_RESOURCES": folder, "LIBGL_ALWAYS_SOFTWARE": "1"}
-        install = [options.blender, "--command", "extension", "install-file"]
-        install += ["-r", "user_default", "--enable", options.zip.absolute()]
-        subprocess.run(install, env=env, check=True)
-        long_speech = Path(folder) / "long.wav"
-        lengthen = [worker, "-c", _LENGTHEN, options.speech, long_speech, str(MINUTES)]
-        subprocess.run(lengthen, check=True)
-        for story in options.story or STORIES:
-            size = STORIES[story]
-            command = ["xvfb-run", "-a", "-s", f"-screen 0 {size}x24", options.blender]
-            command += ["--window-geometry", "0", "0", *size.split("x")]
-            command += ["--python", HERE / f"{story}.py"]
-            command += ["--", options.out.absolute(), options.speech.absolute(), long_speech]
-            code = subprocess.run(command, env=env, timeout=500, check=False).returncode
-            if code:
+    for story in options.story or STORIES:
+        # A profile for each: one story ends by switching the add-on off.
+        with tempfile.TemporaryDirectory(prefix="idiolect-gui-") as folder:
+            if code := play(story, options, Path(folder)):
                 return code
     return 0
+
+
+def play(story: str, options: argparse.Namespace, profile: Path) -> int:
+    """Install the zip and play one story. Returns the exit code."""
+    env = {**os.environ, "BLENDER_USER_RESOURCES": str(profile), "LIBGL_ALWAYS_SOFTWARE": "1"}
+    install = [options.blender, "--command", "extension", "install-file"]
+    install += ["-r", "user_default", "--enable", options.zip.absolute()]
+    subprocess.run(install, env=env, check=True)
+    long_speech = profile / "long.wav"
+    lengthen = [os.environ["IDIOLECT_PYTHON"], "-c", _LENGTHEN]
+    subprocess.run([*lengthen, options.speech, long_speech, str(MINUTES)], check=True)
+    size = STORIES[story]
+    command = ["xvfb-run", "-a", "-s", f"-screen 0 {size}x24", options.blender]
+    command += ["--window-geometry", "0", "0", *size.split("x")]
+    command += ["--python", HERE / f"{story}.py"]
+    command += ["--", options.out.absolute(), options.speech.absolute(), long_speech]
+    return subprocess.run(command, env=env, timeout=500, check=False).returncode
 
 
 if __name__ == "__main__":
