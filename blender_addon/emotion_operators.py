@@ -34,7 +34,7 @@ class IDIOLECT_OT_add_emotion(_OfCharacter, bpy.types.Operator):
     emotion: EnumProperty(name="Emotion", items=EMOTIONS, default="happiness")
     frame: IntProperty(name="Frame", description="Not given: the current frame")
     intensity: FloatProperty(name="Intensity", default=1.0, min=0.0, max=1.0, subtype="FACTOR")
-    duration: IntProperty(name="Duration", default=12, min=0)
+    duration: IntProperty(name="Duration", default=18, min=0)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Add it, and select it."""

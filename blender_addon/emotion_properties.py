@@ -78,7 +78,7 @@ class IdiolectEmotionChange(bpy.types.PropertyGroup):
         name="Duration",
         description="Frames that the change takes",
         min=0,
-        default=12,
+        default=18,
         override=OVERRIDABLE,
         update=live_update,
     )

@@ -134,7 +134,7 @@ def test_the_list_of_a_character_and_its_markers() -> None:
     rows = hero.idiolect.emotion.changes
     rows[1].marker, rows[1].duration, rows[1].keep = "turn", 24, True
     first, second = controls.changes_of_list(rows, scene, CLOCK)
-    assert (first.time_s, first.intensity, first.duration_s) == (1.0, pytest.approx(0.8), 0.5)
+    assert (first.time_s, first.intensity, first.duration_s) == (1.0, pytest.approx(0.8), 0.75)
     assert (second.time_s, second.duration_s, second.keep) == (3.0, 1.0, True)
     scene.timeline_markers.clear()
     with pytest.raises(WorkerError, match="no marker “turn”"):
