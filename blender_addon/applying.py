@@ -59,7 +59,7 @@ def apply(task: Task, motion: Motion, raw: bytes = b"") -> list[str]:
     placed = sound.Placed() if sounding else sound.place(scene, task.speech, task.start_frame)
     try:
         keyed = key_motion(target, motion, line, task.span)
-    except BaseException:
+    except BaseException:  # Esc too: nothing half-made stays
         sound.withdraw(scene, placed)
         raise
     if raw:

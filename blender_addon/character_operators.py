@@ -52,7 +52,7 @@ class IDIOLECT_OT_import_objs(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class IDIOLECT_OT_fit_expressions(job.JobOperator, bpy.types.Operator):
+class IDIOLECT_OT_fit_expressions(preferences.WorkerOperator, bpy.types.Operator):
     """Fit Expressions."""
 
     bl_idname = "idiolect.fit_expressions"
@@ -70,11 +70,6 @@ class IDIOLECT_OT_fit_expressions(job.JobOperator, bpy.types.Operator):
         description="Also add keys for what expressions cannot do: blinks, puffed cheeks",
         default=True,
     )
-
-    @classmethod
-    def disabled_reason(cls, context: bpy.types.Context) -> str:
-        """Why the button cannot be pressed now."""
-        return job.busy_reason() or preferences.not_ready_reason(context)
 
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """Have the matrix made, then keep it with the character."""

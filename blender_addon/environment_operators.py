@@ -57,18 +57,13 @@ class IDIOLECT_OT_repair_environment(_MakeEnvironment, bpy.types.Operator):
     job_title = "Repairing"
 
 
-class IDIOLECT_OT_check_environment(job.JobOperator, bpy.types.Operator):
+class IDIOLECT_OT_check_environment(preferences.WorkerOperator, bpy.types.Operator):
     """Check."""
 
     bl_idname = "idiolect.check_environment"
     bl_label = "Check"
     bl_description = "Start the worker, and show what it says of itself"
     job_title = "Starting the worker"
-
-    @classmethod
-    def disabled_reason(cls, context: bpy.types.Context) -> str:
-        """Why the button cannot be pressed now."""
-        return job.busy_reason() or preferences.not_ready_reason(context)
 
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """Ask the worker who it is."""

@@ -12,7 +12,7 @@ from .operators import named_or_chosen
 from .worker.protocol import WorkerError
 
 
-class IDIOLECT_OT_finish(job.JobOperator, bpy.types.Operator):
+class IDIOLECT_OT_finish(preferences.WorkerOperator, bpy.types.Operator):
     """Finish Again."""
 
     bl_idname = "idiolect.finish"
@@ -26,18 +26,13 @@ class IDIOLECT_OT_finish(job.JobOperator, bpy.types.Operator):
 
     character: StringProperty(name="Character", description="Empty: the panel's character")
 
-    @classmethod
-    def disabled_reason(cls, context: bpy.types.Context) -> str:
-        """Why the button cannot be pressed now."""
-        return job.busy_reason() or preferences.not_ready_reason(context)
-
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """From the settings to keys."""
         target = named_or_chosen(context, self.character)
         return refinishing.steps(context.scene, target, preferences.of(context))
 
 
-class IDIOLECT_OT_animate_range(job.JobOperator, bpy.types.Operator):
+class IDIOLECT_OT_animate_range(preferences.WorkerOperator, bpy.types.Operator):
     """Re-animate Range."""
 
     bl_idname = "idiolect.animate_range"
@@ -53,11 +48,6 @@ class IDIOLECT_OT_animate_range(job.JobOperator, bpy.types.Operator):
     first: IntProperty(name="First", description="First frame that may change")
     last: IntProperty(name="Last", description="Last frame that may change")
 
-    @classmethod
-    def disabled_reason(cls, context: bpy.types.Context) -> str:
-        """Why the button cannot be pressed now."""
-        return job.busy_reason() or preferences.not_ready_reason(context)
-
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """From the settings to keys, within the range."""
         target, scene = named_or_chosen(context, self.character), context.scene
@@ -65,7 +55,7 @@ class IDIOLECT_OT_animate_range(job.JobOperator, bpy.types.Operator):
         return animation.steps(applying.within(task, _span(self, scene)), preferences.of(context))
 
 
-class IDIOLECT_OT_add_corrections(bpy.types.Operator):
+class IDIOLECT_OT_add_corrections(job.Button, bpy.types.Operator):
     """Add Correction Layer."""
 
     bl_idname = "idiolect.add_corrections"
@@ -78,27 +68,13 @@ class IDIOLECT_OT_add_corrections(bpy.types.Operator):
 
     character: StringProperty(name="Character", description="Empty: the panel's character")
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Say why it cannot be pressed."""
-        reason = cls.disabled_reason(context)
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
-
-    @classmethod
-    def disabled_reason(cls, context: bpy.types.Context) -> str:
-        """Why the button cannot be pressed now."""
-        return job.busy_reason()
-
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Add it to all that speech moves."""
         try:
             target = named_or_chosen(context, self.character)
             blocks = applying.spoken_blocks(target)
         except WorkerError as error:
-            self.report({"ERROR"}, "\n".join(filter(None, (error.message, error.hint))))
-            return {"CANCELLED"}
+            return self.refused(error)
         without = [block for block in blocks if keying.corrections_of(block) is None]
         if not without:
             self.report({"INFO"}, f"“{target.name}” has a correction layer, which is active")
@@ -110,7 +86,7 @@ class IDIOLECT_OT_add_corrections(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class IDIOLECT_OT_lift_edits(job.JobOperator, bpy.types.Operator):
+class IDIOLECT_OT_lift_edits(preferences.WorkerOperator, bpy.types.Operator):
     """Edits to Corrections."""
 
     bl_idname = "idiolect.lift_edits"
@@ -124,18 +100,13 @@ class IDIOLECT_OT_lift_edits(job.JobOperator, bpy.types.Operator):
 
     character: StringProperty(name="Character", description="Empty: the panel's character")
 
-    @classmethod
-    def disabled_reason(cls, context: bpy.types.Context) -> str:
-        """Why the button cannot be pressed now."""
-        return job.busy_reason() or preferences.not_ready_reason(context)
-
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """From edited keys to corrections."""
         target = named_or_chosen(context, self.character)
         return refinishing.lift_steps(context.scene, target, preferences.of(context))
 
 
-class IDIOLECT_OT_limit_corrections(bpy.types.Operator):
+class IDIOLECT_OT_limit_corrections(job.Button, bpy.types.Operator):
     """Limit Corrections."""
 
     bl_idname = "idiolect.limit_corrections"
@@ -150,14 +121,6 @@ class IDIOLECT_OT_limit_corrections(bpy.types.Operator):
     first: IntProperty(name="First", description="Frame at which they begin")
     last: IntProperty(name="Last", description="Frame at which they end")
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Say why it cannot be pressed."""
-        reason = job.busy_reason()
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
-
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Set keys that correct nothing."""
         try:
@@ -165,8 +128,7 @@ class IDIOLECT_OT_limit_corrections(bpy.types.Operator):
             span = _span(self, context.scene)
             blocks = [b for b in applying.spoken_blocks(target) if keying.corrections_of(b)]
         except WorkerError as error:
-            self.report({"ERROR"}, "\n".join(filter(None, (error.message, error.hint))))
-            return {"CANCELLED"}
+            return self.refused(error)
         if not sum(keying.limit_corrections(block, *span) for block in blocks):
             self.report({"INFO"}, f"No corrections lie between frames {span[0]} and {span[1]}")
             return {"CANCELLED"}
@@ -174,7 +136,7 @@ class IDIOLECT_OT_limit_corrections(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class IDIOLECT_OT_bake(bpy.types.Operator):
+class IDIOLECT_OT_bake(job.Button, bpy.types.Operator):
     """Bake to Action."""
 
     bl_idname = "idiolect.bake"
@@ -192,22 +154,13 @@ class IDIOLECT_OT_bake(bpy.types.Operator):
         default=True,
     )
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Say why it cannot be pressed."""
-        reason = job.busy_reason()
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
-
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Sample what is seen, and key it."""
         try:
             target = named_or_chosen(context, self.character)
             blocks = applying.spoken_blocks(target)
         except WorkerError as error:
-            self.report({"ERROR"}, "\n".join(filter(None, (error.message, error.hint))))
-            return {"CANCELLED"}
+            return self.refused(error)
         bound = properties.of(target).keys.bound if self.sparse else 0.0
         first, last = keying.bake(context.scene, blocks, f"{target.name} baked", bound)
         self.report({"INFO"}, f"{target.name}: baked, frames {first}–{last}")

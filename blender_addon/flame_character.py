@@ -51,7 +51,7 @@ def build(face_file: Path, name: str) -> bpy.types.Object:
         if len(arrays["joint_names"]):
             armature = bpy.data.armatures.new(f"{name} Rig")
             _rig(made, armature, arrays)
-    except BaseException:
+    except BaseException:  # Esc too: nothing half-made stays
         bpy.data.meshes.remove(mesh)
         if armature is not None:
             bpy.data.armatures.remove(armature)

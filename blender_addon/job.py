@@ -241,13 +241,8 @@ def stop_current() -> None:
         _show_status(None)
 
 
-class JobOperator:
-    """Mix-in for operators that run a job: modal from the interface, synchronous from scripts."""
-
-    job_title = ""
-
-    _timer: bpy.types.Timer | None = None
-    _job: Job | None = None
+class Button:
+    """Mix-in for operators that are grey while they cannot run, and say why."""
 
     if TYPE_CHECKING:  # what bpy.types.Operator, the other base, brings along
 
@@ -261,7 +256,8 @@ class JobOperator:
     @classmethod
     def disabled_reason(cls, context: bpy.types.Context) -> str:
         """Why the button cannot be pressed now; empty if it can."""
-        raise WorkerError(f"{cls.__name__} does not say when it can run.")
+        del context
+        return busy_reason()
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -270,6 +266,20 @@ class JobOperator:
         if reason:
             cls.poll_message_set(reason)
         return not reason
+
+    def refused(self, error: WorkerError) -> set[str]:
+        """Tell why nothing was done."""
+        self.report({"ERROR"}, "\n".join(filter(None, (error.message, error.hint))))
+        return {"CANCELLED"}
+
+
+class JobOperator(Button):
+    """Mix-in for operators that run a job: modal from the interface, synchronous from scripts."""
+
+    job_title = ""
+
+    _timer: bpy.types.Timer | None = None
+    _job: Job | None = None
 
     def steps(self, context: bpy.types.Context) -> Steps:
         """The work. Reads the scene before its first yield, and writes it after its last."""
@@ -364,10 +374,9 @@ class JobOperator:
     def _fail(self, error: WorkerError) -> set[str]:
         global last_outcome
         last_outcome = outcome_of(error)
-        if error.cancelled:
-            self.report({"INFO"}, last_outcome.message)
-        else:
-            self.report({"ERROR"}, "\n".join(filter(None, (error.message, error.hint))))
+        if not error.cancelled:
+            return self.refused(error)
+        self.report({"INFO"}, last_outcome.message)
         return {"CANCELLED"}
 
     def _remove_timer(self, context: bpy.types.Context) -> None:

@@ -53,7 +53,7 @@ def build(path: str) -> bpy.types.Object:
         if len(made.data.vertices) != len(at_rest):
             raise _bad(f"{neutral.name} did not import with all its vertices.", "Export it again.")
         character.add_keys(made, [file.stem for file in shapes], np.stack(offsets))
-    except BaseException:
+    except BaseException:  # Esc too: nothing half-made stays
         bpy.data.meshes.remove(made.data)
         raise
     made.name = neutral.parent.name

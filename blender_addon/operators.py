@@ -170,7 +170,7 @@ class IDIOLECT_OT_add_speech_keys(job.JobOperator, bpy.types.Operator):
         return making.speech_keys(preferences.of(context).worker(), target)
 
 
-class IDIOLECT_OT_animate(job.JobOperator, bpy.types.Operator):
+class IDIOLECT_OT_animate(preferences.WorkerOperator, bpy.types.Operator):
     """Animate from Speech."""
 
     bl_idname = "idiolect.animate"
@@ -209,11 +209,6 @@ class IDIOLECT_OT_animate(job.JobOperator, bpy.types.Operator):
         " an emotion, how strong, @ a frame (or 4.5s into the speech), over so many frames",
     )
 
-    @classmethod
-    def disabled_reason(cls, context: bpy.types.Context) -> str:
-        """Why the button cannot be pressed now."""
-        return job.busy_reason() or preferences.not_ready_reason(context)
-
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """From the panel's settings, or a script's, to keys."""
         target = named_or_chosen(context, self.character)
@@ -224,7 +219,7 @@ class IDIOLECT_OT_animate(job.JobOperator, bpy.types.Operator):
         return animation.steps(task, preferences.of(context))
 
 
-class IDIOLECT_OT_cancel(bpy.types.Operator):
+class IDIOLECT_OT_cancel(job.Button, bpy.types.Operator):
     """Cancel."""
 
     bl_idname = "idiolect.cancel"
@@ -235,14 +230,6 @@ class IDIOLECT_OT_cancel(bpy.types.Operator):
     def disabled_reason(cls, context: bpy.types.Context) -> str:
         """Why the button cannot be pressed now."""
         return "" if job.current else "Nothing is going on"
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Only while something runs."""
-        reason = cls.disabled_reason(context)
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Ask the running job to stop."""

@@ -174,6 +174,15 @@ def not_ready_reason(context: bpy.types.Context) -> str:
     return problem.message.rstrip(".") if problem else ""
 
 
+class WorkerOperator(job.JobOperator):
+    """Mix-in for operators whose job needs the worker."""
+
+    @classmethod
+    def disabled_reason(cls, context: bpy.types.Context) -> str:
+        """Why the button cannot be pressed now; empty if it can."""
+        return job.busy_reason() or not_ready_reason(context)
+
+
 def why_no_set_up(settings: Settings) -> str:
     """Why the environment cannot be made or repaired now; empty if it can."""
     if bpy.app.online_access or settings.wheel_folder:

@@ -35,6 +35,7 @@ def ready_styles(model: IdiolectModel, corpus: Corpus, people: list[str]) -> dic
     """
     if isinstance(model.style_encoder, IdentityStyles):
         codes = model.style_encoder.codes.weight.detach().cpu().clone()  # weights move on
+        # There are codes for all people, and names for the first of them.
         styles = dict(zip(people[:MOST_PEOPLE], codes, strict=False))
         return {**styles, MEAN: codes.mean(0)}
     device = model.null_style.device

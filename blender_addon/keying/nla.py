@@ -109,7 +109,7 @@ def _new_track(
         strip = track.strips.new(name, int(np.floor(start)), action)
         strip.name = action.name  # some versions ignore the name given to new()
         _set_frames(strip, start, max(end, start + 1), 0.0)
-    except BaseException:
+    except BaseException:  # Esc too: nothing half-made stays
         animation.nla_tracks.remove(track)
         raise
     if not animation.use_nla:

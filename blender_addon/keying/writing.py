@@ -91,7 +91,7 @@ def key_curves(motion: list[Curve], line: Line, name: str, manner: Manner | None
             if not draft.in_place:
                 fresh.append(actions.new(draft.title, draft.block))
                 _fill(fresh[-1], None, draft)
-    except BaseException:
+    except BaseException:  # Esc too: nothing half-made stays
         for action in fresh:
             bpy.data.actions.remove(action)
         raise
