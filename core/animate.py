@@ -130,8 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     """What can be known to be wrong before the model is loaded."""
-    from core.alignment_files import check_alignment_path
     from core.motion_files import check_output
+    from core.words.alignment_files import check_alignment_path
 
     if options.speech is None:
         raise _usage("There is no speech file.", "Give one: python -m core.animate line.wav …")
@@ -183,7 +183,7 @@ def _animate(options: argparse.Namespace) -> None:
 
 def _request(options: argparse.Namespace) -> dict[str, Any]:
     """The options as a request (see `core.requests`)."""
-    from core.transcript_files import text_given
+    from core.words.text_files import text_given
 
     values: dict[str, Any] = {
         "speech": str(options.speech.absolute()),

@@ -28,7 +28,7 @@ from core.model.model import IdiolectModel
 from core.motion import MotionClip, channel_names, frame_count
 from core.raw_motion import Heard, RawMotion
 from core.references import prepare
-from core.transcript import KnownWords, Said, find_words
+from core.words.transcript import KnownWords, Said, find_words
 
 BUNDLED_CHECKPOINT = Path(__file__).parent / "checkpoints" / "idiolect.safetensors"
 DEFAULT_STYLE = "neutral"
@@ -288,7 +288,7 @@ class Animator:
         Long speech is heard once more for this.
 
         Raises:
-            IdiolectError: See `core.transcript.find_words`.
+            IdiolectError: See `core.words.transcript.find_words`.
             Cancelled: `cancelled` said so.
         """
         if not known.anything:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from core.alignment_files import save_alignment
 from core.face.speaking import SpeakingFace
 from core.finishing import FinishSettings, finish_raw
 from core.listening import SpeechSource
@@ -21,7 +20,8 @@ from core.request_values import (
     path_of,
     words_of,
 )
-from core.transcript import KnownWords, Said
+from core.words.alignment_files import save_alignment
+from core.words.transcript import KnownWords, Said
 
 
 @dataclass(frozen=True)

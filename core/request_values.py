@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.alignment_files import check_alignment_path
 from core.conditioning import EmotionTrack, Track
 from core.errors import IdiolectError
 from core.finishing import FinishSettings
 from core.model.config import from_dict
-from core.transcript import KnownWords
-from core.transcript_files import text_beside
+from core.words.alignment_files import check_alignment_path
+from core.words.text_files import text_beside
+from core.words.transcript import KnownWords
 
 Values = Mapping[str, Any]
 

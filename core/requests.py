@@ -44,7 +44,7 @@ from core.request_values import (
     track_of,
 )
 from core.style_file import load_style, save_style
-from core.transcript import Said
+from core.words.transcript import Said
 
 _KEPT_STYLES = 64
 _KEPT_WORDS = 8

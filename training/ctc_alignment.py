@@ -23,8 +23,8 @@ import torch
 from core.audio import SAMPLE_RATE_HZ
 from core.errors import IdiolectError
 from core.phones import PHONE_INDEX, PHONES, SILENCE, Segment
-from core.pronunciation import pronunciations
-from core.spoken_text import spoken_words
+from core.words.pronunciation import pronunciations
+from core.words.spoken_text import spoken_words
 from training.synthesis.phone_sets import phones_of_ipa
 
 log = logging.getLogger(__name__)

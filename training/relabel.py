@@ -7,7 +7,7 @@ of real speech: the next round of `training.backbone` learns from both. Beliefs 
 recogniser was unsure of the words, and contradict where a reader did not say what stands in the
 prompt. They are the mean over several imitated vocal tracts, and lean towards the phones of the
 words: those of the transcript, else those that the backbone and a language model make out together
-(`core.recognising`), as far as these fit what was heard.
+(`core.words.recognising`), as far as these fit what was heard.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core.aligning import align
 from core.errors import IdiolectError
 from core.files import atomic_path
 from core.model.speech import CompactBackbone, mel_filterbank
 from core.phones import PHONE_INDEX, PHONES, SILENCE
-from core.pronunciation import pronunciations
-from core.recognising import recognise
-from core.spoken_text import spoken_words
+from core.words.aligning import align
+from core.words.pronunciation import pronunciations
+from core.words.recognising import recognise
+from core.words.spoken_text import spoken_words
 from training.backbone import find_shards, load_backbone
 from training.synthesis.speech_corpus import REAL_SHARDS, SAMPLES_PER_LABEL
 
@@ -40,7 +40,7 @@ WARPS = (0.92, 0.96, 1.0, 1.04, 1.08)
 WORDS_SHARE = 0.65
 """Part of a belief that comes from words that fit."""
 FITTING = -0.7
-"""Fit of a word (`core.aligning.SaidWord`) from which on it is believed."""
+"""Fit of a word (`core.words.aligning.SaidWord`) from which on it is believed."""
 
 
 def lean_towards_words(beliefs: np.ndarray, text: str) -> np.ndarray:

@@ -39,7 +39,7 @@ from core.listening import SpeechSource
 from core.model.speech import prosody
 from core.motion import MotionClip
 from core.phones import Segment
-from core.transcript import KnownWords, Said, find_words
+from core.words.transcript import KnownWords, Said, find_words
 from training.backbone import load_backbone
 from training.lip_sync_score import LipSyncScore
 from training.phone_scores import PhoneScore

@@ -18,7 +18,7 @@ import numpy as np
 from core.audio import load_speech
 from core.emotions import EMOTION_INDEX
 from core.motion import MotionClip, flame_channels
-from core.textgrid import read_phones
+from core.words.textgrid import read_phones
 from training.readers.beat import Name, emotion_of, parse_name
 from training.readers.interface import (
     TEST,

@@ -172,7 +172,7 @@ def sound_beside(path: Path) -> Path | None:
 
 def words_beside(path: Path) -> tuple[list[Segment] | None, str]:
     """Phones of a .TextGrid and text of a .txt of the same name, where there are any."""
-    from core.textgrid import read_phones  # here, since textgrid is read by few
+    from core.words.textgrid import read_phones  # here, since textgrid is read by few
 
     grid, text = path.with_suffix(".TextGrid"), path.with_suffix(".txt")
     phones = read_phones(grid) if grid.is_file() else None

@@ -16,16 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from core.aligning import Path as TextPath
-from core.aligning import SaidWord, align
-from core.alignment_files import Alignment, read_alignment
 from core.errors import Cancelled, IdiolectError
 from core.model.speech import FEATURE_RATE_HZ
 from core.phones import BILABIALS, PHONE_INDEX, PHONES, SILENCE, Segment
-from core.pronunciation import pronunciations
-from core.recognising import recognise
-from core.spoken_text import spoken_words
-from core.textgrid import Interval
+from core.words.aligning import Path as TextPath
+from core.words.aligning import SaidWord, align
+from core.words.alignment_files import Alignment, read_alignment
+from core.words.pronunciation import pronunciations
+from core.words.recognising import recognise
+from core.words.spoken_text import spoken_words
+from core.words.textgrid import Interval
 
 FITS = -0.85
 """Mean log probability a frame of speech, against the likeliest phones, from which on a text counts
@@ -54,7 +54,7 @@ class KnownWords:
         alignment: A file with what is said when; it comes first.
         accurate: Without either, let a recogniser find the words; slower.
         recogniser: Folder or hub name of a Whisper model that finds them; "" for the search of
-            `core.recognising`, which needs no download.
+            `core.words.recognising`, which needs no download.
     """
 
     text: str = ""
@@ -144,7 +144,7 @@ def find_words(
         if said is not None or not known.accurate:
             return said
     if known.recogniser:
-        from core.whisper import transcribe  # loads transformers, which takes seconds
+        from core.words.whisper import transcribe  # loads transformers, which takes seconds
 
         words = spoken_words(transcribe(known.recogniser, blocks(), report, stop))
     else:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from core.errors import Cancelled, IdiolectError
-from core.whisper import transcribe, windows
+from core.words.whisper import transcribe, windows
 
 transformers = pytest.importorskip("transformers")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import IdiolectError
-from core.textgrid import phone_of_label, read_phones, read_textgrid
+from core.words.textgrid import phone_of_label, read_phones, read_textgrid
 
 LONG = '''File type = "ooTextFile"
 Object class = "TextGrid"

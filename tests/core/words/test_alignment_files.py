@@ -2,10 +2,10 @@
 
 import pytest
 
-from core.alignment_files import Alignment, read_alignment, save_alignment
 from core.errors import IdiolectError
 from core.phones import Segment
-from core.textgrid import Interval
+from core.words.alignment_files import Alignment, read_alignment, save_alignment
+from core.words.textgrid import Interval
 
 SAID = Alignment(
     phones=(

@@ -5,11 +5,11 @@ import pytest
 
 from core.errors import Cancelled
 from core.phones import PHONE_INDEX, PHONES
-from core.pronunciation import dictionary_entries
+from core.words.pronunciation import dictionary_entries
 
 pytest.importorskip("pocketsphinx")
 
-from core.recognising import recognise
+from core.words.recognising import recognise
 
 
 def heard(text, confused=0.35):

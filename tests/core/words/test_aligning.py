@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from core.aligning import align
 from core.phones import PHONE_INDEX, PHONES
+from core.words.aligning import align
 
 BOB = ("bob", [("B", "AA", "B")])
 PACKED = ("packed", [("P", "AE", "K", "T")])

@@ -18,7 +18,7 @@ from pathlib import Path
 from core.errors import IdiolectError, read_failed
 from core.files import atomic_path
 from core.phones import SILENCE, Segment
-from core.textgrid import Interval, phone_of_label, read_phones, read_textgrid
+from core.words.textgrid import Interval, phone_of_label, read_phones, read_textgrid
 
 COLUMNS = ("start_s", "end_s", "phone", "word")
 SUFFIXES = (".textgrid", ".csv")

@@ -32,7 +32,7 @@ def pronunciations(word: str) -> list[tuple[str, ...]]:
     """Ways to say a word, the commonest first; never none.
 
     Args:
-        word: Lower case letters and apostrophes, see `core.spoken_text`.
+        word: Lower case letters and apostrophes, see `core.words.spoken_text`.
     """
     known = dictionary_entries().get(word) or _inflected(word) or _compound(word)
     if not known:

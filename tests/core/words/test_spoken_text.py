@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.spoken_text import number_words, spoken_words
+from core.words.spoken_text import number_words, spoken_words
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Words from Whisper (Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision",
 2022), for those who have its weights: the text only; when each word was said is found by
-`core.aligning`.
+`core.words.aligning`.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ import numpy as np
 
 from core.errors import Cancelled, IdiolectError
 from core.phones import PHONE_INDEX, SILENCE
-from core.pronunciation import dictionary_entries, dictionary_path
+from core.words.pronunciation import dictionary_entries, dictionary_path
 
 _SILENCE = PHONE_INDEX[SILENCE]
 _ROOT = 0

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from core.alignment_files import read_alignment, save_alignment
 from core.errors import Cancelled, IdiolectError
 from core.phones import PHONE_INDEX, PHONES
-from core.transcript import KnownWords, _thinkable, find_words
+from core.words.alignment_files import read_alignment, save_alignment
+from core.words.transcript import KnownWords, _thinkable, find_words
 
 BILABIALS = [PHONE_INDEX[phone] for phone in "PBM"]
 SPANS = (

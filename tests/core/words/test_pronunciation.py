@@ -2,9 +2,9 @@
 
 import pytest
 
-from core import pronunciation
 from core.phones import PHONES
-from core.pronunciation import dictionary_entries, pronunciations, spelt_out
+from core.words import pronunciation
+from core.words.pronunciation import dictionary_entries, pronunciations, spelt_out
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What is said when: texts, words that nobody wrote down, and their phones in time."""
