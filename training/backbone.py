@@ -28,9 +28,10 @@ from torch.nn import functional
 
 from core.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from core.errors import IdiolectError
-from core.model.backbones import BackboneConfig
-from core.model.config import from_dict, to_dict
-from core.model.speech import SAMPLES_PER_FRAME, CompactBackbone
+from core.model.backbones import BackboneConfig, build_backbone
+from core.model.config import from_dict, from_settings, to_dict
+from core.model.paired_backbone import PairedBackbone
+from core.model.speech import SAMPLES_PER_FRAME, CompactBackbone, SpeechBackbone
 from core.phones import BILABIALS, PHONE_INDEX, PHONES, SILENCE
 from training.phone_scores import PhoneScore
 from training.synthesis.alignment import IGNORED
@@ -319,11 +320,11 @@ class BackboneTraining:
         """Begins with the weights of a trained backbone; what they score is what is to be beaten.
 
         Raises:
-            IdiolectError: see `load_backbone`.
+            IdiolectError: the file is missing, damaged, or of other sizes.
         """
-        weights = load_backbone(path).state_dict()
-        self.network.load_state_dict(weights)
-        self.average.load_state_dict(weights)
+        weights = load_checkpoint(path).part("backbone")
+        load_weights(self.network, weights, path)
+        load_weights(self.average, weights, path)
         self._validate()
 
     def save(self) -> None:
@@ -383,7 +384,7 @@ def phone_loss(logits: Tensor, labels: Tensor, beliefs: Tensor, config: TrainCon
 
 
 def score_shards(
-    backbone: CompactBackbone, shards: list[Shard], split: str, limit_s: float = 900.0
+    backbone: SpeechBackbone, shards: list[Shard], split: str, limit_s: float = 900.0
 ) -> dict[str, PhoneScore]:
     """Scores a backbone on the clips of a split, for real and synthetic speech apart.
 
@@ -404,6 +405,7 @@ def score_shards(
             seconds += clip.frames / 100
             with torch.inference_mode():
                 logits = backbone(torch.from_numpy(shard.samples(clip))[None]).phone_logits
+            assert logits is not None  # only backbones that know phones are scored
             score.add(shard.labels(clip)[::2], logits[0].softmax(-1).numpy())
     return scores
 
@@ -416,15 +418,21 @@ def save_backbone(
     save_checkpoint(path, tensors, {"backbone": to_dict(config.backbone)}, {"training": facts})
 
 
-def load_backbone(path: Path) -> CompactBackbone:
-    """Reads a trained compact backbone.
+def load_backbone(path: Path) -> CompactBackbone | PairedBackbone:
+    """Reads a trained compact backbone, or a pair of them, from its own file or from a model's.
 
     Raises:
-        IdiolectError: the file is missing, damaged or does not fit.
+        IdiolectError: the file is missing, damaged, does not fit, or holds another kind.
     """
     checkpoint = load_checkpoint(path)
     config = from_dict(BackboneConfig, checkpoint.config["backbone"], source=str(path))
-    backbone = CompactBackbone(config.compact)
+    backbone = build_backbone(config)
+    if not isinstance(backbone, CompactBackbone | PairedBackbone):
+        raise IdiolectError(
+            f"{path} hears through {config.kind}, which knows no phones",
+            hint="Give a file of training.backbone, or a model with such a backbone.",
+            code="backbone_kind",
+        )
     load_weights(backbone, checkpoint.part("backbone"), path)
     return backbone.eval()
 
@@ -481,8 +489,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--real", type=Path, help="folder with index.csv, aligned first if need be")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--init", type=Path, metavar="FILE", help="begin with these weights")
-    parser.add_argument("--rate", type=float, default=TrainConfig.learning_rate)
-    parser.add_argument("--patience", type=int, default=TrainConfig.patience)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+                        help="a setting of TrainConfig, as backbone.compact.dim=336")  # fmt: skip
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
@@ -494,7 +502,7 @@ def main(arguments: list[str] | None = None) -> int:
             corpus = ["--out", str(options.speech_corpus[0]), "--real", str(options.real)]
             if code := make_corpus(corpus):
                 return code
-        config = TrainConfig(learning_rate=options.rate, patience=options.patience)
+        config = from_settings(TrainConfig, options.settings)
         training = BackboneTraining(
             find_shards(options.speech_corpus), config, options.out, options.seed
         )

@@ -5,13 +5,17 @@
 `--recordings` needs an `index.csv` (see `training.synthesis.speech_corpus`). The steps are commands
 of their own, shown before they run (`recipe` lists them): speech with phones, from recordings and
 synthesisers; the speech backbone, in two rounds, the second learning from what the first believes
-as well; motion for that speech, in hundreds of styles and eight emotions; the decoder, trained on
-what the backbone hears; the bundle in half precision, with ready-made styles inside. What is
-finished in `--work` is not made again, so an interrupted run goes on where it was. It takes about
-four hours on two CPU cores. `--quick` walks the same road with minutes of speech and a few steps:
-it proves the road, not the model. Only the last step, for a finished run:
+as well; another, wider one beside it, whose errors are its own; motion for that speech, in hundreds
+of styles and eight emotions; the decoder, trained on what the two backbones hear; the bundle in
+half precision, with ready-made styles inside. What is finished in `--work` is not made again, so an
+interrupted run goes on where it was. It takes about six hours on two CPU cores. `--quick` walks the
+same road with minutes of speech and a few steps: it proves the road, not the model. Only the last
+step, for a finished run:
 
-    python -m training.bundle --run RUN --corpus MOTION [--out FILE]
+    python -m training.bundle --run RUN --corpus MOTION [--backbone PAIR] [--out FILE]
+
+where PAIR, of `training.pair_backbones`, gives a second opinion on phones to a decoder that has
+learnt from the first backbone alone.
 
 A ready-made style's code is the mean of the codes of that style's neutral clips in the corpus
 (those of the identities `ready-NAME`).
@@ -25,6 +29,7 @@ import logging
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +37,7 @@ import numpy as np
 import torch
 
 from core.animator import BUNDLED_CHECKPOINT, Animator
-from core.checkpoint import load_checkpoint, save_checkpoint
+from core.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from core.emotions import EMOTION_INDEX, EMOTIONS
 from core.errors import IdiolectError
 from core.files import atomic_path
@@ -55,6 +60,12 @@ SPEECH_CREDITS = (
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "training" / "configs" / "idiolect.toml"
+SECOND_BACKBONE = (
+    "backbone.compact.dim=336",
+    "backbone.compact.stem_dim=160",
+    "backbone.compact.dropout=0.12",
+)
+"""What differs in the second backbone: wider, as far as the weights of the bundle allow."""
 QUICK_CLIPS = 8
 """Recordings of each kind and split that a quick run hears."""
 
@@ -84,7 +95,9 @@ def recipe(recordings: Path, work: Path, *, quick: bool = False) -> list[Step]:
         quick: The shortest way through.
     """
     speech, motion, run = work / "speech", work / "motion", work / "run"
-    first, backbone = work / "backbone-1.safetensors", work / "backbone.safetensors"
+    first, second, other, backbone = (
+        work / f"{name}.safetensors" for name in ("round-1", "round-2", "other", "backbone")
+    )
     hours = ("0.01", "0.01", "0.01") if quick else ("1.2", "1.5", "1.5")
     if quick:
         takes = ["espeak=1", "exact=1", "prompt=1", "recognised=1", "flite=1", "festival=1"]
@@ -112,7 +125,7 @@ def recipe(recordings: Path, work: Path, *, quick: bool = False) -> list[Step]:
                 *("--speech-corpus", str(speech), "--out", str(first)),
                 *("--minutes", "0.2" if quick else "75"),
             ],
-            work / "backbone-1.done",
+            work / "round-1.done",
         ),
         Step(
             "what it believes of the recordings",
@@ -124,9 +137,25 @@ def recipe(recordings: Path, work: Path, *, quick: bool = False) -> list[Step]:
             "speech backbone, second round",
             "training.backbone",
             [
-                *("--speech-corpus", str(speech), "--out", str(backbone), "--init", str(first)),
-                *("--rate", "8e-4", "--minutes", "0.2" if quick else "45"),
+                *("--speech-corpus", str(speech), "--out", str(second), "--init", str(first)),
+                *("--set", "learning_rate=8e-4", "--minutes", "0.2" if quick else "45"),
             ],
+            work / "round-2.done",
+        ),
+        Step(
+            "second speech backbone",
+            "training.backbone",
+            [
+                *("--speech-corpus", str(speech), "--out", str(other), "--seed", "11"),
+                *(part for setting in SECOND_BACKBONE for part in ("--set", setting)),
+                *("--minutes", "0.2" if quick else "105"),
+            ],
+            work / "other.done",
+        ),
+        Step(
+            "pair of backbones",
+            "training.pair_backbones",
+            [str(second), str(other), "--out", str(backbone)],
             work / "backbone.done",
         ),
         Step(
@@ -214,18 +243,47 @@ def ready_styles(animator: Animator, corpus: Corpus) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(np.mean(found, axis=0)) for name, found in codes.items()}
 
 
-def make_bundle(model: Path, corpus: Corpus, out: Path) -> None:
+def with_pair(model: Checkpoint, pair: Path) -> Checkpoint:
+    """A model that hears through a pair of backbones, the first of which is its own.
+
+    Raises:
+        IdiolectError: It is not, or `pair` is no pair.
+    """
+    loaded = load_checkpoint(pair)
+    own, first = model.part("backbone"), loaded.part("backbone.first")
+    if own.keys() != first.keys() or not all(
+        torch.allclose(own[name], first[name], atol=1e-3) for name in own
+    ):
+        raise IdiolectError(
+            f"the first backbone of {pair} is not the one that {model.path} has learnt from",
+            hint="Pair that one (training.pair_backbones takes the model's file as well).",
+            code="backbone_mismatch",
+            setting="--backbone",
+        )
+    others = {k: v for k, v in model.tensors.items() if not k.startswith("backbone.")}
+    return replace(
+        model,
+        tensors={**others, **loaded.tensors},
+        config={**model.config, "backbone": loaded.config["backbone"]},
+    )
+
+
+def make_bundle(model: Path, corpus: Corpus, out: Path, backbone: Path | None = None) -> None:
     """Write the bundled checkpoint.
 
     Args:
         model: A run's `model.safetensors`.
         corpus: The corpus it was trained on.
         out: File to write.
+        backbone: A pair of backbones to hear through, see `with_pair`.
 
     Raises:
-        IdiolectError: The model or corpus does not fit, or the result is too large to ship.
+        IdiolectError: The model, corpus or backbone does not fit, or the result is too large to
+            ship.
     """
     loaded = load_checkpoint(model)
+    if backbone:
+        loaded = with_pair(loaded, backbone)
     styles = ready_styles(Animator(model, device="cpu"), corpus)
     tensors = {name: value for name, value in loaded.tensors.items() if "styles." not in name}
     tensors |= {f"styles.{name}": code for name, code in styles.items()}
@@ -257,6 +315,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="minutes of speech and a few steps")
     parser.add_argument("--run", type=Path, help="folder of a finished run")
     parser.add_argument("--corpus", type=Path, help="the corpus it learnt from")
+    parser.add_argument("--backbone", type=Path, help="pair of backbones for a finished run")
     parser.add_argument("--out", type=Path, help="file to write (default: the bundled model)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -264,12 +323,15 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--recordings goes with --work, and --run with --corpus")
     if bool(options.recordings) == bool(options.run):
         parser.error("give either --recordings and --work, or --run and --corpus")
+    if options.backbone and not options.run:
+        parser.error("--backbone goes with --run")
     if options.quick and not options.out:
         parser.error("a quick run must not replace the bundled model: give --out")
     out = options.out or BUNDLED_CHECKPOINT
     try:
         if options.run:
-            make_bundle(options.run / "model.safetensors", Corpus(options.corpus), out)
+            model = options.run / "model.safetensors"
+            make_bundle(model, Corpus(options.corpus), out, options.backbone)
         else:
             make_all(options.recordings, options.work, out, quick=options.quick)
     except IdiolectError as error:

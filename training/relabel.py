@@ -22,6 +22,7 @@ import torch
 
 from core.errors import IdiolectError
 from core.files import atomic_path
+from core.model.paired_backbone import PairedBackbone
 from core.model.speech import CompactBackbone, mel_filterbank
 from core.phones import PHONE_INDEX, PHONES, SILENCE
 from core.words.aligning import align
@@ -68,7 +69,7 @@ def lean_towards_words(beliefs: np.ndarray, text: str) -> np.ndarray:
 
 
 @torch.inference_mode()
-def beliefs_of(backbone: CompactBackbone, samples: np.ndarray) -> np.ndarray:
+def beliefs_of(backbone: CompactBackbone | PairedBackbone, samples: np.ndarray) -> np.ndarray:
     """Phone probabilities at 100 Hz.
 
     Args:
@@ -84,10 +85,13 @@ def beliefs_of(backbone: CompactBackbone, samples: np.ndarray) -> np.ndarray:
     two = [padded[: len(samples) + 320], padded[SAMPLES_PER_LABEL : len(samples) + 480]]
     power = backbone.log_mel.power(torch.from_numpy(np.stack(two)))
     total = torch.zeros(2, power.shape[1] // 2, len(PHONES))
+    bands = backbone.log_mel.filterbank.shape[1]
     for warp in WARPS:
-        filters = mel_filterbank(backbone.config.mel_bands, warp=warp)
+        filters = mel_filterbank(bands, warp=warp)
         log_mel = backbone.log_mel.scale(power @ filters)
-        total += backbone.phone_head(backbone.hidden_of(log_mel)).log_softmax(-1)
+        logits = backbone.features_of(log_mel).phone_logits
+        assert logits is not None  # compact backbones know phones
+        total += logits.log_softmax(-1)
     even, odd = (total / len(WARPS)).softmax(-1).numpy()
     woven = np.stack((even, odd), axis=1).reshape(-1, len(PHONES))
     return woven[:frames]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from core.errors import IdiolectError
 from core.model.config import SpeechConfig
+from core.model.paired_backbone import PairedBackbone
 from core.model.speech import (
     PROSODY_CHANNELS,
     CompactBackbone,
@@ -31,6 +32,9 @@ class BackboneConfig:
     checkpoint, and `source` is not asked for. Written by the training."""
     compact: CompactBackboneConfig = field(default_factory=CompactBackboneConfig)
     """Sizes of the compact one."""
+    second: CompactBackboneConfig | None = None
+    """Sizes of a second compact one that is asked for its opinion on phones; None = there is
+    none."""
 
     @property
     def in_checkpoint(self) -> bool:
@@ -45,6 +49,8 @@ def build_backbone(config: BackboneConfig) -> SpeechBackbone:
         IdiolectError: The kind is unknown, or wav2vec weights cannot be loaded.
     """
     if config.kind == "compact":
+        if config.second:
+            return PairedBackbone(config.compact, config.second)
         return CompactBackbone(config.compact)
     if config.kind == "wav2vec2":
         return Wav2Vec2Backbone(config.source, config.architecture)

@@ -309,6 +309,18 @@ def load_toml(kind: type[Config], path: Path, overrides: Sequence[str] = ()) -> 
     return from_dict(kind, values, source=str(path))
 
 
+def from_settings(kind: type[Config], settings: Sequence[str]) -> Config:
+    """The defaults of a configuration, but for `key=value` settings as `load_toml` takes them.
+
+    Raises:
+        IdiolectError: A key or value is wrong.
+    """
+    values: dict[str, Any] = {}
+    for setting in settings:
+        _apply_override(values, setting)
+    return from_dict(kind, values, source="--set")
+
+
 def dump_toml(config: Any) -> str:
     """Write a configuration as TOML text that `load_toml` reads back to an equal one."""
     lines: list[str] = []

@@ -253,13 +253,17 @@ class CompactBackbone(SpeechBackbone):
             frames = block(_ended(frames, lengths))
         return self.norm(frames)
 
+    def features_of(self, log_mel: Tensor, lengths: Tensor | None = None) -> SpeechFeatures:
+        """As `hidden_of`, with the phones."""
+        hidden = self.hidden_of(log_mel, lengths)
+        return SpeechFeatures(hidden, self.phone_head(hidden))
+
     def forward(self, samples: Tensor, lengths: Tensor | None = None) -> SpeechFeatures:
         """Level-normalised samples (B, S) at 16 kHz to S // 320 frames of features and phones."""
         if samples.shape[-1] < SAMPLES_PER_FRAME:
             hidden = samples.new_zeros(samples.shape[0], 0, self.feature_dim)
-        else:
-            hidden = self.hidden_of(self.log_mel(samples), lengths)
-        return SpeechFeatures(hidden, self.phone_head(hidden))
+            return SpeechFeatures(hidden, self.phone_head(hidden))
+        return self.features_of(self.log_mel(samples), lengths)
 
 
 def _ended(frames: Tensor, lengths: Tensor | None) -> Tensor:

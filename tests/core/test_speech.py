@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from core.errors import IdiolectError
+from core.model.paired_backbone import PairedBackbone
 from core.model.speech import (
     PROSODY_CHANNELS,
     PROSODY_CONTEXT_FRAMES,
@@ -227,3 +228,33 @@ def test_every_phone_has_one_viseme() -> None:
     np.testing.assert_allclose(merged.sum(axis=1), 1, atol=1e-5)
     expected = sum(posteriors[:, PHONES.index(phone)] for phone in "PBM")
     np.testing.assert_allclose(merged[:, VISEME_INDEX["lips_closed"]], expected, atol=1e-6)
+
+
+@torch.inference_mode()
+def test_a_pair_keeps_the_features_of_the_first_and_averages_what_both_believe() -> None:
+    other = CompactBackboneConfig(stem_dim=8, dim=12, kernel=7, dilations=(1, 4))
+    torch.manual_seed(3)
+    pair = PairedBackbone(SMALL, other).eval()
+    samples = noise(3)
+    both, one, two = pair(samples), pair.first(samples), pair.second(samples)
+    assert torch.equal(both.hidden, one.hidden)
+    mean = (one.phone_logits.softmax(-1) + two.phone_logits.softmax(-1)) / 2
+    torch.testing.assert_close(both.phone_logits.softmax(-1), mean)
+    assert (one.phone_logits - two.phone_logits).abs().max() > 0.1  # they do differ
+    assert pair.context_frames == max(pair.first.context_frames, pair.second.context_frames)
+    assert pair(torch.zeros(1, 100)).phone_logits.shape == (1, 0, len(PHONES))
+
+
+@torch.inference_mode()
+def test_a_pair_hears_a_padded_clip_as_it_is_alone() -> None:
+    torch.manual_seed(4)
+    pair = PairedBackbone(SMALL, CompactBackboneConfig(stem_dim=8, dim=12, kernel=7)).eval()
+    samples = noise(2)
+    padded = torch.cat((samples, torch.zeros(1, 16000)), dim=1)
+    alone, together = pair(samples), pair(padded, torch.tensor([100]))
+    torch.testing.assert_close(together.phone_logits[:, :100], alone.phone_logits)
+
+
+def test_a_pair_must_hear_the_same_bands() -> None:
+    with pytest.raises(IdiolectError, match="80 and 40 bands"):
+        PairedBackbone(CompactBackboneConfig(), CompactBackboneConfig(mel_bands=40))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ import torch
 
 from core.errors import IdiolectError
 from core.model.backbones import BackboneConfig
-from core.model.speech import CompactBackboneConfig
+from core.model.paired_backbone import PairedBackbone
+from core.model.speech import CompactBackbone, CompactBackboneConfig
 from core.phones import PHONE_INDEX
 
 pytest.importorskip("pocketsphinx")
 
 from core.phones import Segment
+from training import pair_backbones
 from training.backbone import (
     BackboneTraining,
     TrainConfig,
@@ -25,6 +28,7 @@ from training.backbone import (
     load_backbone,
     main,
     phone_loss,
+    save_backbone,
     trusted,
 )
 from training.synthesis.alignment import IGNORED
@@ -134,6 +138,38 @@ def test_a_next_round_begins_with_trained_weights(corpus: Path, tmp_path: Path) 
     trained = load_backbone(tmp_path / "first.safetensors").state_dict()
     for name, value in second.network.state_dict().items():
         torch.testing.assert_close(value, trained[name])
+
+
+def test_weights_of_other_sizes_are_no_beginning(corpus: Path, tmp_path: Path) -> None:
+    other = replace(TINY, backbone=BackboneConfig(compact=replace(TINY.backbone.compact, dim=24)))
+    save_backbone(
+        tmp_path / "other.safetensors", CompactBackbone(other.backbone.compact), other, {}
+    )
+    training = BackboneTraining(find_shards([corpus]), TINY, tmp_path / "b.safetensors")
+    with pytest.raises(IdiolectError, match=r"other\.safetensors"):
+        training.start_from(tmp_path / "other.safetensors")
+
+
+def test_two_files_become_a_pair(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    wide = replace(TINY, backbone=BackboneConfig(compact=replace(TINY.backbone.compact, dim=24)))
+    files = [tmp_path / f"{name}.safetensors" for name in ("one", "two", "pair")]
+    networks = []
+    for seed, (path, config) in enumerate(zip(files[:2], (TINY, wide), strict=True)):
+        torch.manual_seed(seed)
+        networks.append(CompactBackbone(config.backbone.compact).eval())
+        save_backbone(path, networks[-1], config, {"step": seed})
+    assert pair_backbones.main([*map(str, files[:2]), "--out", str(files[2])]) == 0
+    pair = load_backbone(files[2])
+    assert isinstance(pair, PairedBackbone)
+    samples = 0.1 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        heard, one, two = (network(samples) for network in (pair, *networks))
+    assert torch.equal(heard.hidden, one.hidden)
+    mean = (one.phone_logits.softmax(-1) + two.phone_logits.softmax(-1)) / 2
+    torch.testing.assert_close(heard.phone_logits.softmax(-1), mean)
+    # A pair is no single one.
+    assert pair_backbones.main([str(files[2]), str(files[0]), "--out", str(files[2])]) == 2
+    assert "pair of backbones already" in capsys.readouterr().err
 
 
 def test_beliefs_speak_where_labels_are_silent() -> None:

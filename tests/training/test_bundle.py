@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import csv
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from training.bundle import QUICK_CLIPS, few_recordings, main, recipe
+from core.checkpoint import load_checkpoint
+from core.errors import IdiolectError
+from core.model.backbones import BackboneConfig
+from core.model.speech import CompactBackbone, CompactBackboneConfig
+from training.backbone import TrainConfig, save_backbone
+from training.bundle import QUICK_CLIPS, few_recordings, main, recipe, with_pair
+from training.pair_backbones import pair
 
 
 @pytest.mark.parametrize("quick", [False, True])
@@ -49,6 +57,27 @@ def test_a_quick_run_hears_a_few_recordings_of_every_kind(tmp_path: Path) -> Non
     assert all(Path(row["file"]).is_absolute() for row in rows)
 
 
+def test_a_model_is_given_a_pair_whose_first_backbone_is_its_own(tmp_path: Path) -> None:
+    small = CompactBackboneConfig(stem_dim=8, dim=12, dilations=(1,))
+    files = [tmp_path / f"{name}.safetensors" for name in ("one", "two", "pair", "swapped")]
+    for seed, path in enumerate(files[:2]):
+        torch.manual_seed(seed)
+        config = TrainConfig(backbone=BackboneConfig(compact=small))
+        save_backbone(path, CompactBackbone(small), config, {})
+    pair(files[0], files[1], files[2])
+    pair(files[1], files[0], files[3])
+    own = load_checkpoint(files[0])
+    model = replace(own, tensors={**own.tensors, "model.weight": torch.ones(2)})
+    paired = with_pair(model, files[2])
+    assert paired.config["backbone"]["second"]["dim"] == 12
+    assert set(paired.part("backbone")) == set(load_checkpoint(files[2]).part("backbone"))
+    assert torch.equal(paired.tensors["model.weight"], torch.ones(2))
+    with pytest.raises(IdiolectError, match="not the one that"):
+        with_pair(model, files[3])
+    with pytest.raises(IdiolectError, match="not the one that"):
+        with_pair(model, files[1])  # no pair at all
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -56,6 +85,7 @@ def test_a_quick_run_hears_a_few_recordings_of_every_kind(tmp_path: Path) -> Non
         ["--run", "somewhere"],
         [],
         ["--recordings", "a", "--work", "b", "--quick"],
+        ["--recordings", "a", "--work", "b", "--backbone", "c"],
     ],
 )
 def test_halves_of_a_request_are_refused(arguments: list[str]) -> None:
