@@ -169,7 +169,7 @@ def as_params(finish: Any, fps: float) -> dict[str, Any]:
         fps: frames of the scene in a second of the speech.
 
     Returns:
-        Fields of ``core.finishing.FinishSettings``.
+        Fields of ``core.finishing.finish.FinishSettings``.
     """
     gains = ("gain_jaw", "gain_lips", "gain_cheeks", "gain_brows", "gain_lids")
     return {

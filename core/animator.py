@@ -20,13 +20,13 @@ from core.decoding import Conditions, Decoder
 from core.device import HALF, pick
 from core.engine import Engine
 from core.errors import IdiolectError
-from core.finishing import FinishSettings, finish_raw
+from core.finishing.finish import FinishSettings, finish_raw
+from core.finishing.raw_motion import Heard, RawMotion
 from core.listening import HeardSpeech, Listener, SpeechSource
 from core.model.backbones import BackboneConfig, build_backbone, track_sizes
 from core.model.config import ModelConfig, from_dict
 from core.model.model import IdiolectModel
 from core.motion import MotionClip, channel_names, frame_count
-from core.raw_motion import Heard, RawMotion
 from core.references import prepare
 from core.words.transcript import KnownWords, Said, find_words
 
@@ -205,7 +205,7 @@ class Animator:
         cancelled: Callable[[], bool] | None = None,
         warn: Warn = nobody,
     ) -> MotionClip:
-        """Animate speech: `perform`, then `core.finishing.finish_raw`.
+        """Animate speech: `perform`, then `core.finishing.finish.finish_raw`.
 
         Args:
             speech: Samples (S,) at 16 kHz, or a file.
@@ -216,7 +216,7 @@ class Animator:
             fps: Frames per second wanted.
             start_s: For a file: where to begin, in seconds.
             duration_s: For a file: how much to animate; None = to the end.
-            finishing: What `core.finishing` does; None gives the raw motion.
+            finishing: What `core.finishing.finish` does; None gives the raw motion.
             progress: Called with (stage, done, total).
             cancelled: Polled between windows.
             warn: Called with what might not be as wished.

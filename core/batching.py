@@ -22,11 +22,11 @@ from core.audio import SAMPLE_RATE_HZ, LevelMeter
 from core.conditioning import EmotionTrack
 from core.decoding import Conditions
 from core.errors import Cancelled, IdiolectError
+from core.finishing.raw_motion import Heard, RawMotion
 from core.listening import SpeechSource
 from core.model.speech import SAMPLES_PER_FRAME, prosody
 from core.model.speech_encoder import SpeechTracks
 from core.motion import MotionClip, frame_count
-from core.raw_motion import Heard, RawMotion
 
 _LONGEST_S = 10.0
 """Longer lines go alone: they fill a window as it is."""

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from core.face.speaking import SpeakingFace
-from core.finishing import FinishSettings, finish_raw
+from core.finishing.finish import FinishSettings, finish_raw
+from core.finishing.raw_motion import RawMotion, save_raw
 from core.listening import SpeechSource
 from core.motion import MotionClip
 from core.motion_files import only_arkit, save_motion
-from core.raw_motion import RawMotion, save_raw
 from core.request_values import (
     Values,
     finishing_of,

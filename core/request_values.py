@@ -8,7 +8,7 @@ from typing import Any
 
 from core.conditioning import EmotionTrack, Track
 from core.errors import IdiolectError
-from core.finishing import FinishSettings
+from core.finishing.finish import FinishSettings
 from core.model.config import from_dict
 from core.words.alignment_files import check_alignment_path
 from core.words.text_files import text_beside

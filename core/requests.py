@@ -27,11 +27,11 @@ from core.batching import Line, perform_many
 from core.conditioning import EmotionTrack
 from core.errors import Cancelled, IdiolectError, read_failed
 from core.face.speaking import SpeakingFaces
-from core.finishing import finish_raw
+from core.finishing.finish import finish_raw
+from core.finishing.raw_motion import load_raw
 from core.motion import MotionClip
 from core.motion_files import load_motion, only_arkit, save_motion
 from core.orders import Order, answer_of
-from core.raw_motion import load_raw
 from core.references import cut
 from core.request_values import (
     Values,

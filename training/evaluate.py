@@ -44,7 +44,7 @@ from core.errors import IdiolectError
 from core.face.flame import FlameModel
 from core.face.flame_file import load_flame
 from core.files import atomic_path
-from core.finishing import FinishSettings
+from core.finishing.finish import FinishSettings
 from core.model.style import IdentityStyles
 from core.motion import MotionClip
 from training.batches import main_emotion

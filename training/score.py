@@ -34,7 +34,7 @@ from core.animator import BUNDLED_CHECKPOINT, Animator
 from core.audio import load_speech, speech_gain
 from core.checkpoint import load_checkpoint
 from core.errors import IdiolectError
-from core.finishing import FinishSettings, finish_raw
+from core.finishing.finish import FinishSettings, finish_raw
 from core.listening import SpeechSource
 from core.model.speech import prosody
 from core.motion import MotionClip

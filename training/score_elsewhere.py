@@ -20,7 +20,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from core.audio import SAMPLE_RATE_HZ
-from core.finishing import FinishSettings, finish_raw
+from core.finishing.finish import FinishSettings, finish_raw
 from core.listening import SpeechSource
 from core.motion import ARKIT_CHANNELS, MotionClip
 from core.phones import PHONE_INDEX as INDEX

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "core")]
+sys.path.insert(0, str(ROOT))
 
 FRAMES = 20
 EXPRESSIONS = 100
@@ -25,12 +25,12 @@ POSES = ("global_orient", "neck_pose", "jaw_pose", "leye_pose", "reye_pose")
 def main(folder: Path, mesh: tuple[np.ndarray, np.ndarray] | None) -> None:
     """Write both files."""
     import torch
-    from flame_files import random_flame, small_mesh, write_flame
 
     from core.face.flame import FlameModel
     from core.face.flame_file import JOINTS, load_flame
     from core.face.flame_rig import build_rig, drive, joint_channels, key_names
     from core.motion import MotionClip
+    from tests.core.face.flame_files import random_flame, small_mesh, write_flame
 
     model = random_flame(*(mesh or small_mesh()), shape=300, expression=EXPRESSIONS)
     data = load_flame(write_flame(folder / "model.pkl", model, "python2"))

@@ -33,7 +33,7 @@ import numpy as np
 from core.face.flame_file import load_flame
 from core.face.speaking import SpeakingFace
 from core.motion import MotionClip, channel_names
-from tests.core.flame_files import random_flame, write_flame
+from tests.core.face.flame_files import random_flame, write_flame
 from tests.training.small_corpus import save_small_backbone
 from training.corpus import CorpusWriter
 from training.train import TrainConfig, train

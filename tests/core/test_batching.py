@@ -15,9 +15,9 @@ from core.audio import load_speech
 from core.batching import Line, perform_many
 from core.conditioning import EmotionTrack
 from core.errors import Cancelled, IdiolectError
+from core.finishing.raw_motion import RawMotion
 from core.listening import SpeechSource
 from core.model.model import IdiolectModel
-from core.raw_motion import RawMotion
 from tests.small_model import save_small_model
 
 

@@ -11,8 +11,8 @@ import torch
 from core.animator import Animator
 from core.audio import load_speech
 from core.batching import Line, perform_many
+from core.finishing.raw_motion import RawMotion
 from core.listening import SpeechSource
-from core.raw_motion import RawMotion
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,9 +10,9 @@ import pytest
 
 from core.animator import Animator, never, nobody
 from core.errors import IdiolectError
+from core.finishing.raw_motion import load_raw
 from core.motion import ARKIT_CHANNELS, MotionClip
 from core.motion_files import load_motion, save_motion
-from core.raw_motion import load_raw
 from core.requests import Speaker, finish
 from tests.small_model import save_small_model
 

@@ -8,11 +8,11 @@ import time
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from flame_files import Ch, Python2Pickler, dumps, reordering
 
 import core.restricted_pickle as restricted
 from core.errors import IdiolectError
 from core.restricted_pickle import INDEX_FILE, load_restricted, loads_restricted
+from tests.core.face.flame_files import Ch, Python2Pickler, dumps, reordering
 
 HARMLESS = {
     "array": np.arange(24.0).reshape(2, 3, 4),

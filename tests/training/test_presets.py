@@ -18,7 +18,7 @@ from core.model.backbones import BackboneConfig, build_backbone, track_sizes
 from core.model.config import load_toml
 from core.model.model import IdiolectModel
 from core.motion import MotionClip, channel_names
-from tests.core.flame_files import random_flame, small_mesh, write_flame
+from tests.core.face.flame_files import random_flame, small_mesh, write_flame
 from tests.training.small_corpus import (
     make_small_corpus,
     save_small_backbone,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import face_checks as checks
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
@@ -15,6 +14,7 @@ from core.face.flame_topology import faces_sha256, landmark_ids, recognise, spee
 from core.face.landmarks import LandmarkRows, landmark_table, place_landmarks
 from core.face.shapes import INNER_CORNERS, inner_lip_rows
 from core.motion import ARKIT_CHANNELS
+from tests.core.face import face_checks as checks
 
 MM = 1000.0
 IDENTITIES = ("M003", "M019", "W009", "W016")

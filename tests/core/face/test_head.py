@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 
-import face_checks as checks
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
@@ -17,6 +16,7 @@ from core.face.landmarks import LandmarkRows, place_landmarks
 from core.face.lips import CLOSED_MM, lip_gap_basis_mm, lip_gap_mm
 from core.face.mesh import FaceMesh, triangulated
 from core.motion import ARKIT_CHANNELS
+from tests.core.face import face_checks as checks
 
 MM = 1000.0
 SKIN_MATERIALS = ("skin", "lips", "lid_rim", "nostril")

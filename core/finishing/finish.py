@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core import liveliness, mouth
-from core.liveliness import HEAD_CHANNELS, Rhythm
+from core.finishing import liveliness, mouth
+from core.finishing.liveliness import HEAD_CHANNELS, Rhythm
+from core.finishing.raw_motion import Heard, RawMotion
+from core.finishing.regions import REGIONS, apply_gains
 from core.motion import MotionClip, frame_count, resample
-from core.raw_motion import Heard, RawMotion
-from core.regions import REGIONS, apply_gains
 
 _BLOCK_FRAMES = 6000
 """Motion frames worked on at a time."""

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from flame_files import random_flame, small_mesh, write_flame
 from scipy.spatial.transform import Rotation
 
 from core.errors import IdiolectError
@@ -11,6 +10,7 @@ from core.face.flame import FlameModel
 from core.face.flame_file import JOINTS, FlameData, load_flame
 from core.face.flame_rig import FlameRig, RigMotion, build_rig, drive, joint_channels, key_names
 from core.motion import MotionClip
+from tests.core.face.flame_files import random_flame, small_mesh, write_flame
 
 FRAMES = 20
 EXPRESSIONS = 30

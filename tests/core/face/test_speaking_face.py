@@ -13,7 +13,7 @@ from core.face.flame import FlameModel
 from core.face.flame_file import load_flame
 from core.face.speaking import SpeakingFace, SpeakingFaces
 from core.motion import ARKIT_CHANNELS, MotionClip, channel_names
-from tests.core.flame_files import random_flame, small_mesh, write_flame
+from tests.core.face.flame_files import random_flame, small_mesh, write_flame
 
 FRAMES, EXPRESSIONS = 12, 10
 

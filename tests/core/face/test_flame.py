@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from flame_files import random_flame, small_mesh, write_flame
 from scipy.spatial.transform import Rotation
 
 from core.errors import IdiolectError
 from core.face.flame import FlameModel, rotation_matrices
 from core.face.flame_file import FlameData, load_flame
+from tests.core.face.flame_files import random_flame, small_mesh, write_flame
 
 FORMS = {"python2": ".pkl", "chumpy": ".pkl", "plain": ".pkl", "npz": ".npz", "npz-object": ".npz"}
 POSES = ("global_orient", "neck_pose", "jaw_pose", "leye_pose", "reye_pose")

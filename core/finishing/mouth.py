@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from core.raw_motion import SPEECH_RATE_HZ
+from core.finishing.raw_motion import SPEECH_RATE_HZ
 
 Columns = Mapping[str, int]
 

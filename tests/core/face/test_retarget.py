@@ -5,7 +5,6 @@ import time
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from flame_files import random_flame, small_mesh, write_flame
 from scipy.optimize import lsq_linear
 from scipy.sparse.csgraph import connected_components
 
@@ -16,6 +15,7 @@ from core.face.flame_file import FlameData, load_flame
 from core.face.flame_topology import speech_keys
 from core.face.retarget import FlameFace, Retarget, fit_retarget, residual_offsets
 from core.motion import ARKIT_CHANNELS, MotionClip
+from tests.core.face.flame_files import random_flame, small_mesh, write_flame
 
 EXPRESSIONS = 60
 JAW_OPEN = np.radians(25.3)

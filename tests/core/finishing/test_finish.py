@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from core.face.lips import CLOSED_MM, lip_gap_mm
-from core.finishing import FinishSettings, finish
+from core.finishing.finish import FinishSettings, finish
+from core.finishing.raw_motion import Heard
 from core.motion import ARKIT_CHANNELS, MotionClip
 from core.phones import PHONE_INDEX, PHONES
-from core.raw_motion import Heard
 
 LIFELESS = {
     "smoothing_s": 0.0,

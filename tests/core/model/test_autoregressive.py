@@ -13,7 +13,7 @@ from core.model.decoder import Past
 from core.model.layers import StyleAdaptiveNorm
 from core.model.model import IdiolectModel
 from core.model.speech_encoder import SpeechTracks
-from tests.core.test_model import BLOCK, SIZES, tracks
+from tests.core.model.test_model import BLOCK, SIZES, tracks
 
 SIZES_OF = {"channels": 5, "speech_width": 16, "condition": 4}
 

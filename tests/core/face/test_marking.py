@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import face_checks as checks
 import numpy as np
 import pytest
 
@@ -14,6 +13,7 @@ from core.face.landmarks import landmark_table, place_landmarks
 from core.face.marking import MARKS, marked_keys
 from core.face.mesh import triangulated
 from core.motion import ARKIT_CHANNELS
+from tests.core.face import face_checks as checks
 
 MM = 1000.0
 SKIN_MATERIALS = ("skin", "lips", "lid_rim", "nostril")

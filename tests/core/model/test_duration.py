@@ -18,7 +18,7 @@ from core.model.duration import (
 )
 from core.model.model import IdiolectModel
 from core.phones import PHONES
-from tests.core.test_model import BLOCK, SIZES, cut, tracks
+from tests.core.model.test_model import BLOCK, SIZES, cut, tracks
 
 LABELS = torch.tensor([[3, 3, 3, 7, 7, 3, 0, 0, 0, 0], [5, 5, 9, 9, 9, 1, 1, 0, 0, 0]])
 MASK = torch.arange(10)[None] < torch.tensor([[10], [7]])

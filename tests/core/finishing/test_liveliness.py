@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from core.face.lips import CLOSED_MM, lip_gap_mm
-from core.finishing import FinishSettings, finish, finish_raw
-from core.liveliness import HEAD_CHANNELS, blinks, brows, gaze, head, rhythm
+from core.finishing.finish import FinishSettings, finish, finish_raw
+from core.finishing.liveliness import HEAD_CHANNELS, blinks, brows, gaze, head, rhythm
+from core.finishing.raw_motion import Heard, RawMotion
+from core.finishing.regions import REGIONS
 from core.motion import ARKIT_CHANNELS, MotionClip
-from core.raw_motion import Heard, RawMotion
-from core.regions import REGIONS
 
 FPS = 50.0
 
@@ -163,7 +163,7 @@ def test_blocks_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = FinishSettings(smoothing_s=0.05, head_strength=1.0, offset_s=0.03)
     for fps in (24.0, 50.0, 60.0):
         whole = finish_raw(raw, settings, fps)
-        monkeypatch.setattr("core.finishing._BLOCK_FRAMES", 70)
+        monkeypatch.setattr("core.finishing.finish._BLOCK_FRAMES", 70)
         blocks = finish_raw(raw, settings, fps)
         monkeypatch.undo()
         np.testing.assert_allclose(blocks.weights, whole.weights, atol=1e-5)

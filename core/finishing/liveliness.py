@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from core.mouth import runs
-from core.raw_motion import SPEECH_RATE_HZ, Heard
+from core.finishing.mouth import runs
+from core.finishing.raw_motion import SPEECH_RATE_HZ, Heard
 
 HEAD_CHANNELS = ("headPitch", "headYaw", "headRoll")
 
