@@ -33,10 +33,11 @@ from core.model.config import from_dict, from_settings, to_dict
 from core.model.paired_backbone import PairedBackbone
 from core.model.speech import SAMPLES_PER_FRAME, CompactBackbone, SpeechBackbone
 from core.phones import BILABIALS, PHONE_INDEX, PHONES, SILENCE
+from training.command import command
 from training.phone_scores import PhoneScore
 from training.synthesis.alignment import IGNORED
 from training.synthesis.augment import AugmentConfig, Augmenter, change_speed
-from training.synthesis.speech_corpus import SAMPLES_PER_LABEL, Clip, Shard
+from training.synthesis.speech_corpus import SAMPLES_PER_LABEL, Clip, Shard, find_shards
 from training.synthesis.speech_corpus import main as make_corpus
 
 log = logging.getLogger(__name__)
@@ -437,27 +438,6 @@ def load_backbone(path: Path) -> CompactBackbone | PairedBackbone:
     return backbone.eval()
 
 
-def find_shards(folders: list[Path]) -> list[Shard]:
-    """All shards in corpus folders.
-
-    Raises:
-        IdiolectError: a folder has none.
-    """
-    shards = []
-    for folder in folders:
-        found = sorted(path.parent for path in folder.glob("*/clips.json"))
-        found = [path for path in found if not path.name.startswith(".")]
-        if not found:
-            raise IdiolectError(
-                f"There is no speech corpus in {folder}.",
-                hint="Make one: python -m training.synthesis.speech_corpus --out DIR …",
-                code="empty_corpus",
-                setting="--speech-corpus",
-            )
-        shards += [Shard(path) for path in found]
-    return shards
-
-
 def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict]:
     """Weight matrices decay; gains, biases and residual scales do not."""
     matrices = [value for value in network.parameters() if value.dim() > 1]
@@ -482,6 +462,7 @@ def _bf16_is_fast() -> bool:
     return times[1] < 0.7 * times[0]
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -497,22 +478,18 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
-    try:
-        if options.real:
-            corpus = ["--out", str(options.speech_corpus[0]), "--real", str(options.real)]
-            if code := make_corpus(corpus):
-                return code
-        config = from_settings(TrainConfig, options.settings)
-        training = BackboneTraining(
-            find_shards(options.speech_corpus), config, options.out, options.seed
-        )
-        if options.init and not training.resume_path.exists():
-            training.start_from(options.init)
-        training.resume()
-        training.run(options.minutes)
-    except IdiolectError as error:
-        print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
-        return 2
+    if options.real:
+        corpus = ["--out", str(options.speech_corpus[0]), "--real", str(options.real)]
+        if code := make_corpus(corpus):
+            return code
+    config = from_settings(TrainConfig, options.settings)
+    training = BackboneTraining(
+        find_shards(options.speech_corpus), config, options.out, options.seed
+    )
+    if options.init and not training.resume_path.exists():
+        training.start_from(options.init)
+    training.resume()
+    training.run(options.minutes)
     return 0
 
 

@@ -42,6 +42,7 @@ from core.emotions import EMOTION_INDEX, EMOTIONS
 from core.errors import IdiolectError
 from core.files import atomic_path
 from core.motion import MotionClip
+from training.command import command
 from training.corpus import Corpus
 from training.synthesis.speech_corpus import kind_of, real_clips
 
@@ -307,6 +308,7 @@ def make_bundle(model: Path, corpus: Corpus, out: Path, backbone: Path | None = 
     log.info("%s: %.1f MB, styles: %s", out, out.stat().st_size / 1e6, ", ".join(sorted(styles)))
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -328,15 +330,11 @@ def main(arguments: list[str] | None = None) -> int:
     if options.quick and not options.out:
         parser.error("a quick run must not replace the bundled model: give --out")
     out = options.out or BUNDLED_CHECKPOINT
-    try:
-        if options.run:
-            model = options.run / "model.safetensors"
-            make_bundle(model, Corpus(options.corpus), out, options.backbone)
-        else:
-            make_all(options.recordings, options.work, out, quick=options.quick)
-    except IdiolectError as error:
-        print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
-        return 2
+    if options.run:
+        model = options.run / "model.safetensors"
+        make_bundle(model, Corpus(options.corpus), out, options.backbone)
+    else:
+        make_all(options.recordings, options.work, out, quick=options.quick)
     return 0
 
 

@@ -31,6 +31,7 @@ from core.model.speech import prosody
 from core.motion import ARKIT_CHANNELS
 from core.phones import PHONES, Segment
 from training.backbone import load_backbone
+from training.command import command
 from training.phone_scores import correlation
 from training.synthesis.animator import ARTICULATORS, Constants, animate_phones
 from training.synthesis.styles import SpeakingStyle
@@ -209,6 +210,7 @@ def _sum(weights: np.ndarray, channels: Sequence[str], names: Sequence[str]) -> 
     return sum((weights[:, list(channels).index(name)] for name in names), np.zeros(len(weights)))
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -220,14 +222,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    try:
-        backbone = load_backbone(options.backbone or BUNDLED_CHECKPOINT).eval()
-        takes = {
-            name: load_take(options.motion, name, backbone) for name in options.fit + options.show
-        }
-    except IdiolectError as error:
-        print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
-        return 2
+    backbone = load_backbone(options.backbone or BUNDLED_CHECKPOINT).eval()
+    takes = {name: load_take(options.motion, name, backbone) for name in options.fit + options.show}
     fitted = fit([takes[name] for name in options.fit], Constants(), options.rounds)
     for name, take in takes.items():
         role = "fitted" if name in options.fit else "shown"

@@ -21,6 +21,7 @@ from core.model.config import to_dict
 from core.model.paired_backbone import PairedBackbone
 from core.model.speech import CompactBackbone
 from training.backbone import load_backbone
+from training.command import command
 
 
 def pair(first: Path, second: Path, out: Path) -> None:
@@ -59,6 +60,7 @@ def _single(path: Path) -> CompactBackbone:
     return backbone
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -66,11 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("second", type=Path, help="it is asked for phones only")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
-    try:
-        pair(options.first, options.second, options.out)
-    except IdiolectError as error:
-        print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
-        return 2
+    pair(options.first, options.second, options.out)
     return 0
 
 

@@ -37,6 +37,7 @@ from core.emotions import EMOTIONS
 from core.errors import IdiolectError, write_failed
 from core.motion import ARKIT_CHANNELS
 from core.phones import Segment
+from training.command import command
 from training.corpus import UNKNOWN_EMOTION, UNKNOWN_PHONE, CorpusWriter
 from training.readers import READERS
 from training.readers.clips import Align, Clip, Options, make_clip
@@ -281,6 +282,7 @@ def forced_alignment(ctc: str | None = None) -> Align:
     return align
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     description = (__doc__ or "").splitlines()[0]
@@ -303,19 +305,14 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     options = Options(chosen.fps, chosen.tolerance, chosen.trim, chosen.skip_bad)
-    try:
-        if not (np.isfinite(chosen.fps) and chosen.fps > 0):
-            raise IdiolectError(f"expected a frame rate above zero, found {chosen.fps}",
-                                setting="--fps", code="bad_range")  # fmt: skip
-        align = None if chosen.no_align else forced_alignment(chosen.ctc)
-        summary = prepare(
-            chosen.reader, chosen.source, chosen.out, options,
-            identities=chosen.identities, limit=chosen.limit, align=align,
-        )  # fmt: skip
-    except IdiolectError as error:
-        hint = f"\n hint: {error.hint}" if error.hint else ""
-        print(f"error: {error.message}{hint}", file=sys.stderr)
-        return 2
+    if not (np.isfinite(chosen.fps) and chosen.fps > 0):
+        raise IdiolectError(f"expected a frame rate above zero, found {chosen.fps}",
+                            setting="--fps", code="bad_range")  # fmt: skip
+    align = None if chosen.no_align else forced_alignment(chosen.ctc)
+    summary = prepare(
+        chosen.reader, chosen.source, chosen.out, options,
+        identities=chosen.identities, limit=chosen.limit, align=align,
+    )  # fmt: skip
     print("\n".join([f"{chosen.out}:", *(f"  {line}" for line in summary.lines())]))
     return 0
 

@@ -29,8 +29,8 @@ from core.words.aligning import align
 from core.words.pronunciation import pronunciations
 from core.words.recognising import recognise
 from core.words.spoken_text import spoken_words
-from training.backbone import find_shards, load_backbone
-from training.synthesis.speech_corpus import REAL_SHARDS, SAMPLES_PER_LABEL
+from training.backbone import load_backbone
+from training.synthesis.speech_corpus import REAL_SHARDS, SAMPLES_PER_LABEL, find_shards
 
 log = logging.getLogger(__name__)
 

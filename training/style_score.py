@@ -44,6 +44,7 @@ from core.model.speech import prosody
 from core.model.speech_encoder import SpeechTracks
 from core.motion import ARKIT_CHANNELS
 from core.phones import BILABIALS, PHONES, SILENCE, Segment
+from training.command import command
 from training.corpus import Corpus
 from training.phone_scores import correlation
 from training.synthesis.animator import animate_phones
@@ -273,6 +274,7 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"Traits: {traits}."])
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -284,13 +286,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    try:
-        subject = Subject(options.checkpoint)
-        sentences = sentences_of(subject, Corpus(options.corpus))
-        found = score(subject, sentences, options.styles, options.seed)
-    except IdiolectError as error:
-        print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
-        return 2
+    subject = Subject(options.checkpoint)
+    sentences = sentences_of(subject, Corpus(options.corpus))
+    found = score(subject, sentences, options.styles, options.seed)
     print(table(found))
     if options.json:
         with atomic_path(options.json) as path:

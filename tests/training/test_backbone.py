@@ -24,7 +24,6 @@ from training import pair_backbones
 from training.backbone import (
     BackboneTraining,
     TrainConfig,
-    find_shards,
     load_backbone,
     main,
     phone_loss,
@@ -33,7 +32,7 @@ from training.backbone import (
 )
 from training.synthesis.alignment import IGNORED
 from training.synthesis.augment import AugmentConfig
-from training.synthesis.speech_corpus import ShardWriter
+from training.synthesis.speech_corpus import ShardWriter, find_shards
 
 TINY = TrainConfig(
     backbone=BackboneConfig(

@@ -12,9 +12,8 @@ pytest.importorskip("pocketsphinx")
 from core.animator import BUNDLED_CHECKPOINT
 from core.audio import load_speech
 from core.phones import PHONE_INDEX, Segment
-from training.backbone import find_shards
 from training.relabel import lean_towards_words, main
-from training.synthesis.speech_corpus import ShardWriter
+from training.synthesis.speech_corpus import ShardWriter, find_shards
 
 TEXT = "BOB PACKED MY FIVE DOZEN LIQUOR JUGS WHO SAW THE BEAUTIFUL MOON"
 SHUT = [PHONE_INDEX[phone] for phone in "PBM"]

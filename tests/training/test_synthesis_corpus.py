@@ -17,9 +17,9 @@ from core.phones import PHONE_INDEX, SILENCE
 pytest.importorskip("pocketsphinx")
 
 from core.phones import Segment
-from training.backbone import CropSource, TrainConfig, find_shards
+from training.backbone import CropSource, TrainConfig
 from training.synthesis.augment import AugmentConfig, Augmenter
-from training.synthesis.speech_corpus import Shard, ShardWriter, main
+from training.synthesis.speech_corpus import Shard, ShardWriter, find_shards, main
 
 SENTENCE = "Bob packed my five dozen liquor jugs. Who saw the beautiful moon?"
 QUIET = AugmentConfig(

@@ -31,16 +31,16 @@ import torch
 from tqdm import tqdm
 
 from core.audio import SAMPLE_RATE_HZ
-from core.errors import IdiolectError
 from core.files import atomic_path
 from core.model.speech import prosody
 from core.motion import ARKIT_CHANNELS, frame_count
 from core.phones import PHONE_INDEX, PHONES, SILENCE, Segment
+from training.command import command
 from training.corpus import UNKNOWN_PHONE, CorpusWriter
 from training.synthesis.animator import animate_phones
 from training.synthesis.emotions import draw_intensities, strongest, vary_expressions
 from training.synthesis.roughen import roughen
-from training.synthesis.speech_corpus import Shard
+from training.synthesis.speech_corpus import Shard, find_shards
 from training.synthesis.styles import READY_MADE, SpeakingStyle, sample_style, vary_style
 
 log = logging.getLogger(__name__)
@@ -205,6 +205,7 @@ def make_corpus(
     log.info("%s: %d clips, %.2f hours, %d styles", out, len(plans), hours, len(styles))
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -222,21 +223,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    try:
-        takes = {name: int(count) for name, _, count in (t.partition("=") for t in options.takes)}
-        folders = sorted(path.parent for path in options.speech.glob("*/clips.json"))
-        if not folders:
-            raise IdiolectError(
-                f"there are no speech shards in {options.speech}",
-                hint="Make them with python -m training.synthesis.speech_corpus.",
-                code="corpus_missing",
-                setting="--speech",
-            )
-        shards = [Shard(folder) for folder in folders if takes.get(folder.name, 1) > 0]
-        make_corpus(shards, options.out, options.identities, takes, options.seed)
-    except IdiolectError as error:
-        print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
-        return 2
+    takes = {name: int(count) for name, _, count in (t.partition("=") for t in options.takes)}
+    shards = [s for s in find_shards([options.speech]) if takes.get(s.folder.name, 1) > 0]
+    make_corpus(shards, options.out, options.identities, takes, options.seed)
     return 0
 
 

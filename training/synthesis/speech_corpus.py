@@ -31,6 +31,7 @@ from scipy.signal import resample_poly
 from core.audio import SAMPLE_RATE_HZ, load_speech, speech_gain
 from core.errors import IdiolectError, read_failed
 from core.phones import PHONES
+from training.command import command
 from training.synthesis.alignment import (
     LABEL_RATE_HZ,
     Aligner,
@@ -287,6 +288,28 @@ def _progress(rows: list[dict[str, str]], what: str) -> Iterator[dict[str, str]]
         yield row
 
 
+def find_shards(folders: list[Path]) -> list[Shard]:
+    """All shards in corpus folders, by name.
+
+    Raises:
+        IdiolectError: a folder has none.
+    """
+    shards = []
+    for folder in folders:
+        found = sorted(path.parent for path in folder.glob("*/clips.json"))
+        found = [path for path in found if not path.name.startswith(".")]
+        if not found:
+            raise IdiolectError(
+                f"There is no speech corpus in {folder}.",
+                hint="Make one: python -m training.synthesis.speech_corpus --out DIR …",
+                code="empty_corpus",
+                setting="speech",
+            )
+        shards += [Shard(path) for path in found]
+    return shards
+
+
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -317,19 +340,15 @@ def main(arguments: list[str] | None = None) -> int:
     if options.real:
         for kind in options.kinds:
             makers[kind] = lambda writer, kind=kind: make_real(writer, kind, options.real)  # type: ignore[misc]
-    try:
-        for name, make in makers.items():
-            folder = options.out / name
-            if folder.exists():
-                log.info("%s is there already", folder)
-                continue
-            writer = ShardWriter(folder)
-            make(writer)
-            writer.close()
-            log.info("%s: %.2f hours", folder, writer.seconds / 3600)
-    except IdiolectError as error:
-        print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
-        return 2
+    for name, make in makers.items():
+        folder = options.out / name
+        if folder.exists():
+            log.info("%s is there already", folder)
+            continue
+        writer = ShardWriter(folder)
+        make(writer)
+        writer.close()
+        log.info("%s: %.2f hours", folder, writer.seconds / 3600)
     return 0
 
 

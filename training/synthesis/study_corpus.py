@@ -35,12 +35,13 @@ from core.emotions import EMOTIONS
 from core.errors import IdiolectError
 from core.model.speech import prosody
 from core.motion import ARKIT_CHANNELS, frame_count
+from training.command import command
 from training.corpus import CorpusWriter
 from training.synthesis.animator import animate_phones
 from training.synthesis.emotions import strongest, vary_expressions
 from training.synthesis.motion_corpus import LABEL_RATE_HZ, Piece, pieces_of, segments_of
 from training.synthesis.roughen import roughen
-from training.synthesis.speech_corpus import Shard
+from training.synthesis.speech_corpus import Shard, find_shards
 from training.synthesis.styles import SpeakingStyle, sample_style, vary_style
 
 log = logging.getLogger(__name__)
@@ -183,6 +184,7 @@ def _shortened(piece: Piece) -> Piece:
     return piece._replace(labels=labels, samples=piece.samples[: len(labels) * hop].copy())
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -197,23 +199,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    try:
-        folders = sorted(path.parent for path in options.speech.glob("*/clips.json"))
-        if not folders:
-            raise IdiolectError(
-                f"there are no speech shards in {options.speech}",
-                hint="Make them with python -m training.synthesis.speech_corpus.",
-                code="corpus_missing",
-                setting="--speech",
-            )
-        plan = StudyPlan(
-            people=options.people, tested=min(options.tested, options.people),
-            strangers=options.strangers, fps=options.fps, seed=options.seed,
-        )  # fmt: skip
-        make_study([Shard(folder) for folder in folders], options.out, plan)
-    except IdiolectError as error:
-        print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
-        return 2
+    plan = StudyPlan(
+        people=options.people, tested=min(options.tested, options.people),
+        strangers=options.strangers, fps=options.fps, seed=options.seed,
+    )  # fmt: skip
+    make_study(find_shards([options.speech]), options.out, plan)
     return 0
 
 
