@@ -18,7 +18,7 @@ pytest.importorskip("pocketsphinx")
 
 from core.phones import Segment
 from training.backbone import CropSource, TrainConfig
-from training.synthesis.augment import AugmentConfig, Augmenter
+from training.synthesis.augment import AugmentConfig, Augmenter, _knocks
 from training.synthesis.speech_corpus import Shard, ShardWriter, find_shards, main
 
 SENTENCE = "Bob packed my five dozen liquor jugs. Who saw the beautiful moon?"
@@ -161,3 +161,11 @@ def test_muted_and_replaced_sound_is_labelled_as_silence(tmp_path: Path) -> None
     level = np.abs(changed.reshape(4, 200, 320)).max(axis=2)
     assert ((level < 0.01) == (marks == silence)).all()
     assert 0.02 < (marks == silence).mean() < 0.5
+
+
+def test_knocks_are_bursts_with_quiet_between() -> None:
+    for seed in range(20):
+        sound = _knocks(np.random.default_rng(seed), 4)
+        assert sound.shape == (4 * 16000,) and np.isfinite(sound).all()
+        level = np.sqrt(np.mean(sound.reshape(-1, 160) ** 2, axis=1))  # 10 ms
+        assert np.median(level) < 0.5 * level.max()

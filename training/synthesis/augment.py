@@ -31,9 +31,9 @@ class AugmentConfig:
     mute_chance: float = 0.25
     """Stretches cut to silence, so that silence closes the mouth even in mid-word."""
     noise_only_chance: float = 0.04
-    """Clips replaced by noise, hum or tones: what is no speech must not talk."""
+    """Clips replaced by noise, hum, tones or knocks: what is no speech must not talk."""
     noise_chance: float = 0.75
-    """Noise, hum or tones behind the speech."""
+    """Noise, hum, tones or knocks behind the speech."""
     noise_db: tuple[float, float] = (5.0, 45.0)
     """Signal-to-noise ratio."""
     room_chance: float = 0.4
@@ -67,6 +67,7 @@ class Augmenter:
         self._rng = rng
         self._noise = np.concatenate([_coloured_noise(rng, 10) for _ in range(self.NOISE_S // 10)])
         self._tones = np.concatenate([_tones(rng, 10) for _ in range(self.NOISE_S // 20)])
+        self._knocks = np.concatenate([_knocks(rng, 10) for _ in range(self.NOISE_S // 20)])
         self._rooms = [_room(rng) for _ in range(self.ROOMS)]
         low, high = 1 - self.config.throat, 1 + self.config.throat
         warps = np.linspace(low, high, 25)
@@ -118,7 +119,8 @@ class Augmenter:
         marks[first:last] = _SILENCE
 
     def _background(self, count: int) -> np.ndarray:
-        bank = self._tones if self._rng.random() < 0.2 else self._noise
+        kind = self._rng.random()
+        bank = self._tones if kind < 0.2 else self._knocks if kind < 0.35 else self._noise
         first = int(self._rng.integers(0, len(bank) - count))
         return bank[first : first + count]
 
@@ -183,6 +185,27 @@ def _tones(rng: np.random.Generator, duration_s: float) -> np.ndarray:
             loudness = rng.uniform(0.2, 1) / partial
             note = np.sin(2 * np.pi * pitch_hz * partial * since)
             sound[first : first + len(since)] += loudness * envelope * note
+    return (sound / sound.std()).astype(np.float32)
+
+
+def _knocks(rng: np.random.Generator, duration_s: float) -> np.ndarray:
+    """Drums, steps, doors, keyboards: bursts of noise and thumps that die away; RMS 1.
+
+    A burst sounds much like a "t", but nobody says one.
+    """
+    count = round(duration_s * SAMPLE_RATE_HZ)
+    sound = 1e-3 * rng.normal(size=count)
+    beat_s = rng.uniform(0.12, 0.6)
+    places = np.arange(0.0, duration_s - 0.05, beat_s)
+    if rng.random() < 0.5:  # no rhythm
+        places = rng.uniform(0, duration_s - 0.05, len(places))
+    for place in places[rng.random(len(places)) < 0.7]:
+        first, fade_s = int(place * SAMPLE_RATE_HZ), rng.uniform(0.005, 0.12)
+        since = np.arange(min(count - first, round(6 * fade_s * SAMPLE_RATE_HZ))) / SAMPLE_RATE_HZ
+        burst = np.convolve(rng.normal(size=len(since)), np.ones(rng.integers(1, 12)), "same")
+        thump = np.sin(2 * np.pi * rng.uniform(50, 400) * since * np.exp(-2 * since))
+        burst = rng.uniform(0, 1) * burst / (burst.std() + 1e-9) + rng.uniform(0, 2) * thump
+        sound[first : first + len(since)] += rng.uniform(0.2, 1) * burst * np.exp(-since / fade_s)
     return (sound / sound.std()).astype(np.float32)
 
 
