@@ -222,10 +222,7 @@ def _infer(animator: Animator, batch: list[_Ready], conditions: list[Conditions]
             row[: len(ready.samples)] = ready.samples
     window = torch.from_numpy(samples).to(device)
     heard = engine.backbone(window, lengths)
-    if heard.phone_logits is None:
-        posteriors = window.new_zeros(*heard.hidden.shape[:2], 0)
-    else:
-        posteriors = heard.phone_logits.float().softmax(-1)
+    posteriors = heard.posteriors
     # In half precision, as what is heard alone is kept.
     tracks = SpeechTracks(
         heard.hidden.half().float(), posteriors.half().float(), prosody(window, lengths)

@@ -223,11 +223,7 @@ class Listener:
         window = torch.from_numpy(samples)[None].to(self._engine.device)
         heard = self._engine.backbone(window)
         hidden = heard.hidden[0, first:last].half().cpu().numpy()
-        if heard.phone_logits is None:
-            posteriors = np.zeros((last - first, 0), np.float16)
-        else:
-            posteriors = heard.phone_logits[0, first:last].float().softmax(-1)
-            posteriors = posteriors.half().cpu().numpy()
+        posteriors = heard.posteriors[0, first:last].half().cpu().numpy()
         return hidden, posteriors, prosody(window)[0, first:last].float().cpu().numpy()
 
     @property

@@ -106,12 +106,7 @@ class Subject:
         sound = torch.from_numpy(samples)[None]
         with torch.inference_mode():
             heard, voice = self.backbone(sound), prosody(sound)
-            posteriors = (
-                voice.new_zeros(1, voice.shape[1], 0)
-                if heard.phone_logits is None
-                else heard.phone_logits.softmax(-1)
-            )
-        tracks = SpeechTracks(heard.hidden, posteriors, voice)
+            tracks = SpeechTracks(heard.hidden, heard.posteriors, voice)
         duration_s = (voice.shape[1] - 1) / FPS
         segments = segments_of(np.repeat(phones[: voice.shape[1]], 2))
         return Sentence(segments, voice[0].numpy(), tracks, duration_s)

@@ -48,6 +48,13 @@ class SpeechFeatures(NamedTuple):
     hidden: Tensor
     phone_logits: Tensor | None
 
+    @property
+    def posteriors(self) -> Tensor:
+        """(B, N, 40) probabilities of the phones; (B, N, 0) where no phones are known."""
+        if self.phone_logits is None:
+            return self.hidden.new_zeros(*self.hidden.shape[:2], 0)
+        return self.phone_logits.float().softmax(-1)
+
 
 class SpeechBackbone(nn.Module, ABC):
     """Audio to features at 50 Hz.
