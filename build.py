@@ -203,7 +203,7 @@ def worker_python() -> Path:
     python = find_python(TORCH_PYTHON) or Path(sys.executable)
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     requirements = [line.split("#")[0].strip() for line in lines]
-    options = addon_module("worker.packages").torch_index_options()
+    options = addon_module("environment.packages").torch_index_options()
     return make_venv("worker", python, [*filter(None, requirements), *TOOLS], options)
 
 

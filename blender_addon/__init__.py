@@ -7,31 +7,15 @@ numpy and bpy. What computes lives in ``core/``, in the worker's process.
 
 from __future__ import annotations
 
-from types import ModuleType
+from typing import Any
 
 import bpy
 
-from . import (
-    character_operators,
-    emotion_operators,
-    environment_operators,
-    finish_operators,
-    installs,
-    job,
-    live,
-    motion_store,
-    operators,
-    panel,
-    planning,
-    preferences,
-    presets,
-    properties,
-    refinishing,
-    ribbon,
-    rig_panel,
-    style_operators,
-)
+from . import operators, properties, ui
+from .animation import planning, raw_motion, refinishing
 from .batches import command
+from .jobs import job, live
+from .ui import installs, preferences_page, ribbon
 from .worker.client import close_client
 
 # For installs of the old kind. The version stands in blender_manifest.toml, and nowhere else.
@@ -44,7 +28,7 @@ bl_info = {
     "category": "Animation",
 }
 
-_registered: list[ModuleType] = []
+_registered: list[Any] = []
 
 
 @bpy.app.handlers.persistent
@@ -56,12 +40,10 @@ def _before_load(*_: object) -> None:
 
 def register() -> None:
     """Switch the add-on on."""
-    if installs.other_running(__package__):
-        parts = [preferences]
+    if installs.other_running():
+        parts: list[Any] = [preferences_page]
     else:
-        parts = [preferences, motion_store, properties, environment_operators, operators]
-        parts += [character_operators, style_operators, emotion_operators, finish_operators]
-        parts += [presets, panel, rig_panel, live, ribbon, command]
+        parts = [preferences_page, raw_motion, properties, operators, ui, live, ribbon, command]
         live.makers[live.ANIMATE] = planning.again
         live.makers[live.FINISH] = refinishing.again
     for part in parts:

@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     if mine:
         addon.register()
     try:
-        return importlib.import_module(f"{package}.batches.jobs").main(argv)
+        return importlib.import_module(f"{package}.batches.running").main(argv)
     finally:
         # Also so that Blender can end: it hangs on classes that a script left registered.
         if mine:

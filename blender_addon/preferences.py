@@ -1,4 +1,4 @@
-"""Add-on preferences: the worker's environment, device and model."""
+"""The add-on's preferences in use, and whether the worker can be used with them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import time
 from dataclasses import dataclass, replace
 
 import bpy
-from bpy.props import EnumProperty, StringProperty
 
-from . import drawing, environment, installs, job
+from . import environment
 from .worker.client import WorkerSettings
 from .worker.protocol import WorkerError
+
+ADDON = __package__
+"""The add-on's module name, which depends on how it was installed."""
 
 DEVICES = (
     ("auto", "Automatic", "The graphics card if PyTorch can use it, else the processor"),
@@ -56,79 +58,9 @@ class Settings:
         return absolute(self.checkpoint)
 
 
-class IdiolectPreferences(bpy.types.AddonPreferences):
-    """What is set once for all files."""
-
-    bl_idname = __package__
-
-    worker_python: StringProperty(
-        name="Worker Python",
-        description="A Python of your own that has PyTorch and the rest. Empty: the environment"
-        " that Set Up makes",
-        subtype="FILE_PATH",
-    )
-    base_python: StringProperty(
-        name="Make It From",
-        description="The Python from which Set Up makes the environment. Empty: Blender's own, or"
-        " one that is found",
-        subtype="FILE_PATH",
-    )
-    wheel_folder: StringProperty(
-        name="Wheel Folder",
-        description="Folder with the packages as wheels, for computers without network",
-        subtype="DIR_PATH",
-    )
-    device: EnumProperty(name="Device", description="What computes", items=DEVICES)
-    checkpoint: StringProperty(
-        name="Model",
-        description="A checkpoint of your own (.safetensors). Empty: the bundled model",
-        subtype="FILE_PATH",
-    )
-    flame_file: StringProperty(
-        name="FLAME File",
-        description="For a model of your own that was trained on FLAME's coefficients or vertices:"
-        " the FLAME file (.pkl, .npz) that tells what its motion looks like. Not needed where a"
-        " FLAME head was imported",
-        subtype="FILE_PATH",
-    )
-
-    def draw(self, context: bpy.types.Context) -> None:
-        """Draw the preferences."""
-        layout, width = self.layout, context.region.width
-        layout.use_property_split = True
-        if warning := installs.warning(__package__):
-            drawing.say(layout, warning, "ERROR", width)
-        if installs.other_running(__package__):
-            return
-
-        box = layout.box()
-        box.label(text="Worker Environment", icon="CONSOLE")
-        _draw_readiness(box, of(context), width)
-        if job.current is not None:
-            drawing.draw_progress(box)
-        else:
-            row = box.row()
-            ready = environment_ready()
-            row.operator(f"idiolect.{'repair' if ready else 'setup'}_environment")
-            row.operator("idiolect.check_environment")
-            row.operator("idiolect.remove_environment")
-            if reason := why_no_set_up(of(context)):
-                drawing.say(box, f"Set Up: {reason}", "INFO", width)
-        drawing.draw_outcome(box, width)
-        box.prop(self, "wheel_folder")
-        box.prop(self, "base_python")
-        box.prop(self, "worker_python")
-
-        box = layout.box()
-        box.label(text="Model", icon="FILE_3D")
-        box.prop(self, "checkpoint")
-        box.prop(self, "flame_file")
-        box.prop(self, "device")
-
-
 def of(context: bpy.types.Context) -> Settings:
     """The preferences in use."""
-    addon = context.preferences.addons.get(__package__)
+    addon = context.preferences.addons.get(ADDON)
     if addon is None or addon.preferences is None:
         return Settings()
     chosen = addon.preferences
@@ -174,15 +106,6 @@ def not_ready_reason(context: bpy.types.Context) -> str:
     return problem.message.rstrip(".") if problem else ""
 
 
-class WorkerOperator(job.JobOperator):
-    """Mix-in for operators whose job needs the worker."""
-
-    @classmethod
-    def disabled_reason(cls, context: bpy.types.Context) -> str:
-        """Why the button cannot be pressed now; empty if it can."""
-        return job.busy_reason() or not_ready_reason(context)
-
-
 def why_no_set_up(settings: Settings) -> str:
     """Why the environment cannot be made or repaired now; empty if it can."""
     if bpy.app.online_access or settings.wheel_folder:
@@ -210,35 +133,11 @@ def remember_worker(info: dict[str, object] | None) -> None:
     _worker_info.update(info or {})
 
 
-def draw_status(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """How things stand, in the panel; with the button that helps."""
-    _draw_readiness(layout, of(context), context.region.width)
-    problem = problem_with(of(context))
-    if problem and problem.code == "no_environment" and job.current is None:
-        layout.operator("idiolect.setup_environment", icon="IMPORT")
-
-
-def _draw_readiness(layout: bpy.types.UILayout, settings: Settings, width: int) -> None:
-    problem = problem_with(settings)
-    if problem is not None:
-        drawing.say(layout, f"{problem.message} {problem.hint}", "ERROR", width)
-    elif _worker_info:
-        device, torch = _worker_info.get("device"), _worker_info.get("torch")
-        drawing.say(layout, f"Ready: PyTorch {torch} on {device}", "CHECKMARK", width)
-    else:
-        drawing.say(layout, "Ready", "CHECKMARK", width)
+def worker_info() -> dict[str, object]:
+    """What the last worker said of itself; empty if none has."""
+    return _worker_info
 
 
 def absolute(path: str) -> str:
     """A path as the artist wrote it, which may begin with // for the .blend's folder."""
     return bpy.path.abspath(path) if path else ""
-
-
-def register() -> None:
-    """Add the preferences."""
-    bpy.utils.register_class(IdiolectPreferences)
-
-
-def unregister() -> None:
-    """Take them away."""
-    bpy.utils.unregister_class(IdiolectPreferences)

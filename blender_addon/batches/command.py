@@ -6,7 +6,7 @@ from typing import Any
 
 import bpy
 
-from . import jobs
+from . import running
 
 _registered: list[Any] = []
 
@@ -14,7 +14,7 @@ _registered: list[Any] = []
 def register() -> None:
     """Add the command; Blender lists it with ``blender --command help``."""
     utils: Any = bpy.utils  # stubs disagree about what it returns
-    _registered.append(utils.register_cli_command("idiolect", jobs.main))
+    _registered.append(utils.register_cli_command("idiolect", running.main))
 
 
 def unregister() -> None:

@@ -8,7 +8,8 @@ import math
 from itertools import pairwise
 from pathlib import Path
 
-from ..controls import EMOTIONS, Emotions
+from ..animation.tracks import Emotions
+from ..properties.transitions import EMOTIONS
 from ..worker.protocol import WorkerError
 from .lines import bad
 

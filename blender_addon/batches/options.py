@@ -8,8 +8,9 @@ from typing import Any
 
 import bpy
 
-from .. import preferences, stage
+from .. import preferences
 from . import lines as batch_lines
+from . import stage
 from .lines import HEAD, Line, bad
 
 _SHOWN = ("checkpoint_flame", "engine", "samples", "width", "height")

@@ -17,8 +17,8 @@ from typing import Any
 import addon_utils
 import bpy
 
-from .. import stage
 from ..worker.protocol import WorkerError
+from . import stage
 from .console import Progress, quiet_blender
 
 _STAGING = ".idiolect-part"

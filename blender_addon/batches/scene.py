@@ -9,8 +9,12 @@ from typing import Any
 
 import bpy
 
-from .. import animation, job, making, planning, preferences, properties, rig, stage
-from . import emotion
+from .. import preferences, properties, rig
+from ..animation import planning
+from ..animation.task import Task
+from ..characters import making
+from ..jobs import job
+from . import emotion, stage
 from .console import Progress, quiet_blender
 from .lines import HEAD, Line, bad
 
@@ -84,14 +88,14 @@ class Scenes:
         scene = _scene()
         into, worker = job.DataRef.to(scene, "scenes"), self._settings.worker()
         if line.flame:
-            steps = making.flame(worker, into, str(line.flame), "", shape_keys=False)
+            steps = making.import_flame(worker, into, str(line.flame), "", shape_keys=False)
             job.Job("importing FLAME", steps).run(lambda running: progress(running.describe()))
             return properties.of_scene(scene).character
         wanted = line.character or ("" if line.blend else HEAD)
         if wanted and wanted in scene.objects:
             return scene.objects[wanted]
         if wanted.lower() == HEAD:
-            steps = making.head(worker, into, "Head")
+            steps = making.add_head(worker, into, "Head")
             job.Job("making the head", steps).run(lambda running: progress(running.describe()))
             return properties.of_scene(scene).character
         able = rig.characters_in(scene)
@@ -107,7 +111,7 @@ class Scenes:
         return able[0]
 
 
-def task_of(line: Line, scene: bpy.types.Scene, actor: bpy.types.Object) -> animation.Task:
+def task_of(line: Line, scene: bpy.types.Scene, actor: bpy.types.Object) -> Task:
     """What a line asks for; where it says nothing, the character's own settings do.
 
     Raises:

@@ -7,8 +7,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from .. import reduction
-from . import actions, curves, nla
+from . import actions, curves, nla, reduction
 from .curves import Floats, Keys, Place
 
 Samples = dict[Place, Floats]

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 import bpy
 import numpy as np
 
-from .. import reduction
-from . import actions, curves, marks, nla, splicing
+from . import actions, curves, marks, nla, reduction, splicing
 from .curves import Floats, Place
 from .nla import CORRECTIONS
 

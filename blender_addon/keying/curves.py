@@ -13,7 +13,7 @@ import bpy
 import numpy as np
 import numpy.typing as npt
 
-from ..reduction import Reduced
+from .reduction import Reduced
 
 MARK = "idiolect"
 """Custom property of an Action that this add-on made: the lines it holds, and a digest."""

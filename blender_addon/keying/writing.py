@@ -9,8 +9,7 @@ import bpy
 import numpy as np
 import numpy.typing as npt
 
-from .. import reduction
-from . import actions, curves, marks, nla, splicing
+from . import actions, curves, marks, nla, reduction, splicing
 from .curves import MARK, Curve, Keys, Place
 from .marks import Line, lines_of
 

@@ -8,7 +8,6 @@ Blender's Python holds no PyTorch. A second Python, with an environment of its o
 * ``client.py``, ``life.py``: Blender's end: which worker runs, and one process from start to end.
 * ``__main__.py``, ``serving.py``, ``startup.py``: the worker's end; the first alone imports
   ``core``.
-* ``packages.py``, ``installer.py``: for ``environment.py``: what to install, and how it is run.
 * ``process.py``: child processes that are started clean and leave nothing behind.
 
 All but ``__main__.py`` need nothing beyond the standard library (and numpy, for the files).

@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import blender_addon  # noqa: E402 (it is found by the line above)
-from blender_addon import keying, live, models, preferences  # noqa: E402
+from blender_addon import keying, preferences  # noqa: E402
+from blender_addon.environment import models  # noqa: E402
+from blender_addon.jobs import live  # noqa: E402
 from blender_addon.worker.client import close_client, get_client  # noqa: E402
 
 PYTHON = os.environ["IDIOLECT_PYTHON"]
@@ -75,7 +77,7 @@ def sliders(folder: Path) -> list[tuple[str, str, str]]:
     """Live updates: from a setting that changes to the keys that show it, on a warm worker."""
     head = bpy.context.scene.idiolect.character
     ours = head.idiolect
-    own = models.own_styles(bpy.context)
+    own = models.own_styles()
     ours.style_a.style, ours.style_b.style = own[0], own[-1]
     ours.emotion.source = "SLIDERS"
     rows = []

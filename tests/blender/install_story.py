@@ -27,9 +27,13 @@ if way in ("extension", "both"):
 package = EXTENSION if way == "extension" else LEGACY
 found["enabled"] = sorted(n for n in bpy.context.preferences.addons.keys() if "idiolect" in n)  # noqa: SIM118
 
-installs = sys.modules[f"{package}.installs"]
-found["warning"] = installs.warning(package)
-found["warning of the other"] = installs.warning(EXTENSION) if way == "both" else ""
+
+def warning(package: str) -> str:
+    return sys.modules[f"{package}.ui.installs"].warning()
+
+
+found["warning"] = warning(package)
+found["warning of the other"] = warning(EXTENSION) if way == "both" else ""
 
 bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
 bpy.ops.idiolect.add_head()

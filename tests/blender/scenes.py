@@ -8,9 +8,11 @@ from typing import Any
 
 import bpy
 import numpy as np
+from mathutils import Quaternion
 
 from blender_addon import keying
-from blender_addon.character import ARKIT_KEYS
+from blender_addon.rig.names import ARKIT_KEYS
+from blender_addon.worker.motion_file import Motion
 
 
 def speaking_mesh(name: str = "Hero", keys: tuple[str, ...] = ARKIT_KEYS) -> bpy.types.Object:
@@ -24,6 +26,56 @@ def speaking_mesh(name: str = "Hero", keys: tuple[str, ...] = ARKIT_KEYS) -> bpy
         made.shape_key_add(name=key)
     bpy.context.view_layer.objects.active = made
     return made
+
+
+FACE_BONES = {
+    "head": ((0, 0, 0), (0, 0, 0.2)),
+    "jaw": ((0, 0, 0.05), (0, -0.1, 0)),
+    "eye.L": ((0.03, -0.08, 0.1), (0.03, -0.1, 0.1)),
+    "eye.R": ((-0.03, -0.08, 0.1), (-0.03, -0.1, 0.1)),
+}
+
+
+def armature(bones: dict[str, tuple], name: str = "Rig") -> bpy.types.Object:
+    """An armature of bones (head, tail)."""
+    made = bpy.data.objects.new(name, bpy.data.armatures.new(name))
+    bpy.context.scene.collection.objects.link(made)
+    bpy.context.view_layer.objects.active = made
+    bpy.ops.object.mode_set(mode="EDIT")
+    for bone, (head, tail) in bones.items():
+        new = made.data.edit_bones.new(bone)
+        new.head, new.tail = head, tail
+    bpy.ops.object.mode_set(mode="OBJECT")
+    return made
+
+
+def posed(target: bpy.types.Object, bone: str) -> Quaternion:
+    """How a bone is turned from its rest, in the armature's own axes."""
+    bpy.context.view_layer.update()
+    pose = target.pose.bones[bone]
+    rest = pose.bone.matrix_local.to_quaternion()
+    return pose.matrix.to_quaternion() @ rest.inverted()
+
+
+def import_flame(folder: Path, **options: object) -> bpy.types.Object:
+    """The character that Import FLAME makes of ``folder/model.pkl``."""
+    path = str(folder / "model.pkl")
+    assert bpy.ops.idiolect.import_flame(filepath=path, **options) == {"FINISHED"}
+    return bpy.context.scene.idiolect.character
+
+
+def evaluated(target: bpy.types.Object) -> np.ndarray:
+    """Vertices (V, 3) as the modifiers leave them, in the object's own axes."""
+    bpy.context.view_layer.update()
+    shown = target.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    flat = np.empty(3 * len(target.data.vertices), np.float32)
+    shown.data.vertices.foreach_get("co", flat)
+    return flat.reshape(-1, 3)
+
+
+def motion(**channels: list[float]) -> Motion:
+    """Motion of these channels at 30 fps."""
+    return Motion(np.array(list(channels.values()), np.float32).T, tuple(channels), 30.0)
 
 
 def curves_on(

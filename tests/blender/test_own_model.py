@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import bpy
 import numpy as np
 import pytest
+from commands import run
 from scenes import curves, flac_seconds, points
 
-from blender_addon import models, preferences
-
-ROOT = Path(__file__).resolve().parents[2]
+from blender_addon import preferences
+from blender_addon.environment import models
 
 pytestmark = pytest.mark.usefixtures("scene", "worker")
 
@@ -26,17 +25,6 @@ from tests.training.small_corpus import make_small_corpus, save_small_backbone
 make_small_corpus(Path(sys.argv[1]))
 save_small_backbone(Path(sys.argv[2]))
 """
-
-
-def run(*command: object) -> str:
-    """A command in the Python that has PyTorch, in a checkout."""
-    words = [os.environ["IDIOLECT_PYTHON"], *map(str, command)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +54,11 @@ def test_train_then_press(
     chosen = replace(preferences.of(bpy.context), checkpoint=str(model))
     monkeypatch.setattr(preferences, "of", lambda context: chosen)
     # The people it learnt from are there to choose from.
-    assert models.own_styles(bpy.context) == ["mean", "ready-broad", "ready-neutral"]
+    assert models.own_styles(preferences.of(bpy.context).checkpoint_path()) == [
+        "mean",
+        "ready-broad",
+        "ready-neutral",
+    ]
     assert bpy.ops.idiolect.add_head() == {"FINISHED"}
     head = bpy.context.active_object
     head.idiolect.style_a.kind, head.idiolect.style_a.style = "STYLE", "ready-broad"

@@ -10,13 +10,14 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-from scenes import curves, digest, flac_seconds, points
-from test_batch import batch
-from test_flame_import import evaluated, press
-from test_own_model import ROOT, run
+from commands import ROOT, batch, run
+from scenes import curves, digest, evaluated, flac_seconds, import_flame, points
 
-from blender_addon import applying, job, motion_store, preferences
-from blender_addon.character import ARKIT_KEYS, to_blender
+from blender_addon import preferences
+from blender_addon.animation import applying, raw_motion
+from blender_addon.characters.head import to_blender
+from blender_addon.jobs import job
+from blender_addon.rig.names import ARKIT_KEYS
 from blender_addon.worker.motion_file import read_motion
 
 pytestmark = [pytest.mark.usefixtures("scene", "worker"), pytest.mark.shared]
@@ -118,7 +119,7 @@ def test_a_flame_head_follows_the_models_own_vertices(
     space: str, trained: Path, speech_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choose(monkeypatch, trained, space)
-    head = press(trained)
+    head = import_flame(trained)
     neutral = evaluated(head).copy()
     assert bpy.ops.idiolect.animate(speech=str(speech_file)) == {"FINISHED"}
     assert any("of the finishing only" in told for told in job.last_outcome.details)
@@ -144,7 +145,7 @@ def test_a_flame_head_follows_the_models_own_vertices(
     assert worst < (2.0 if space == "flame" else 4.5)
     assert mean < (0.1 if space == "flame" else 0.6)
     # The motion is stored as the rig's own, and finishing it again changes nothing.
-    (stored,) = motion_store.motions_of(applying.stored_action(head))
+    (stored,) = raw_motion.motions_of(applying.stored_action(head))
     bpy.context.scene.frame_set(20)
     before = evaluated(head).copy()
     head.idiolect.finish.seed = 5
@@ -184,7 +185,7 @@ def test_the_built_in_head_speaks_by_way_of_a_flame_file(
     assert max(np.ptp(values[name]) for name in ARKIT_KEYS if "mouth" in name) > 0.02
     # A FLAME head in the file serves as well.
     choose(monkeypatch, trained, space)
-    press(trained)
+    import_flame(trained)
     bpy.context.scene.idiolect.character = head
     assert bpy.ops.idiolect.animate(speech=str(speech_file)) == {"FINISHED"}
     again = curves(head.data.shape_keys.animation_data.action)
@@ -197,7 +198,7 @@ def test_the_built_in_head_speaks_by_way_of_a_flame_file(
 def test_models_of_two_spaces_take_turns_on_one_head(
     trained: Path, speech_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    head = press(trained)
+    head = import_flame(trained)
     head.idiolect.speech = str(speech_file)
     assert bpy.ops.idiolect.animate() == {"FINISHED"}
     bpy.context.scene.frame_set(40)

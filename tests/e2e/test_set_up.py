@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from idiolect_addon import environment
-from idiolect_addon.worker import packages
+from idiolect_addon.environment import packages
 from idiolect_addon.worker.client import WorkerClient, WorkerSettings, find_root
 from idiolect_addon.worker.motion_file import read_motion
 from idiolect_addon.worker.protocol import WorkerError

@@ -28,7 +28,7 @@ def shown(limit_s: float = 20.0) -> Iterator[float]:
     """Wait until the live update has caught up."""
     for _ in range(int(limit_s / 0.05)):
         yield 0.05
-        if not module("live").busy():
+        if not module("jobs.live").busy():
             return
     raise AssertionError("the change was not shown in time")
 
@@ -43,7 +43,7 @@ def keys() -> dict[str, list[tuple[float, float]]]:
 def only_finish() -> Iterator[float]:
     """The Finish panel alone, with its parts open: the whole tab would leave no room for them."""
     types = [getattr(bpy.types, name) for name in dir(bpy.types) if name.startswith("IDIOLECT_PT_")]
-    ours = module("finish_panel").CLASSES
+    ours = module("ui.finish").CLASSES
     others = [cls for cls in types if cls not in ours]
     for cls in sorted(others, key=lambda cls: not hasattr(cls, "bl_parent_id")):  # parts first
         bpy.utils.unregister_class(cls)
@@ -101,7 +101,7 @@ def story() -> Iterator[float]:
     bpy.ops.ed.undo_push(message="Jaw")
     yield from shown()
     after = jaw_of(head(), FRAMES)
-    assert max(after) < 0.6 * max(before), module("live").problem
+    assert max(after) < 0.6 * max(before), module("jobs.live").problem
     hands("mousemove", *centre_of_view(), "key", "ctrl+z")
     yield 1.0
     yield from shown()

@@ -49,7 +49,7 @@ def shown(limit_s: float = 20.0) -> Iterator[float]:
     """Wait until the live update has caught up."""
     for _ in range(int(limit_s / 0.05)):
         yield 0.05
-        if not module("live").busy():
+        if not module("jobs.live").busy():
             return
     raise AssertionError("the change was not shown in time")
 
@@ -121,7 +121,7 @@ def story() -> Iterator[float]:
     yield 0.5
     ours = settings()
     ours.speech = speech
-    names = module("models").own_styles(bpy.context)
+    names = module("environment.models").own_styles()
     say("styles of the model:", names)
     ours.style_a.style, ours.style_b.style = names[0], names[-1]
     yield 1.0
@@ -137,7 +137,7 @@ def story() -> Iterator[float]:
     settings().mix = 0.0
     yield from shown()
     assert jaw() == at_a
-    own_time = time_in(module("live"))
+    own_time = time_in(module("jobs.live"))
     with bpy.context.temp_override(window=main, screen=main.screen, area=area):
         bpy.ops.screen.animation_play()
     yield 1.0
@@ -157,7 +157,7 @@ def story() -> Iterator[float]:
     with bpy.context.temp_override(window=main, screen=main.screen, area=area):
         bpy.ops.screen.animation_cancel(restore_frame=False)
     mixed, at_b = settings().mix, jaw()
-    assert mixed > 0.2 and at_b != at_a, (mixed, module("live").problem)
+    assert mixed > 0.2 and at_b != at_a, (mixed, module("jobs.live").problem)
     assert settings().made_of != made
 
     hands("mousemove", *centre_of_view(), "key", "ctrl+z")
@@ -175,7 +175,7 @@ def story() -> Iterator[float]:
     ):
         bpy.ops.idiolect.add_emotion(emotion=emotion, frame=frame, intensity=intensity)
     yield from shown()
-    assert jaw() != at_b or module("live").problem is None
+    assert jaw() != at_b or module("jobs.live").problem is None
     yield 2.0
     picture("s3_emotions")
     sidebar = next(region for region in area.regions if region.type == "UI")
@@ -232,11 +232,11 @@ def story() -> Iterator[float]:
     yield from slider("mix", 0.2, 0.9)
     settings().mix = 0.0
     yield from shown()
-    window.watch(lambda: module("live").busy())
+    window.watch(lambda: module("jobs.live").busy())
     yield from drag()
     yield from shown()
     picture("s7_opened_again")
-    assert settings().mix > 0.2 and jaw() != keyed, module("live").problem
+    assert settings().mix > 0.2 and jaw() != keyed, module("jobs.live").problem
     say("saved, opened again, dragged: all settings there and working")
     Path(path).unlink()
 

@@ -67,7 +67,7 @@ def story() -> Iterator[float]:
     for step in range(1, 13):
         hands("mousemove", x + 14 * step, y + 2 * step)
         yield 0.2
-    progress = sys.modules[f"{PACKAGE}.job"].current.describe()
+    progress = sys.modules[f"{PACKAGE}.jobs.job"].current.describe()
     assert busy(), "it was done before the view had turned: use a longer speech"
     picture("3_progress")
     hands("mouseup", 2)
@@ -122,7 +122,7 @@ def story() -> Iterator[float]:
         bpy.ops.wm.window_close()
     assert busy()
     yield from until_done(60)
-    outcome = sys.modules[f"{PACKAGE}.job"].last_outcome
+    outcome = sys.modules[f"{PACKAGE}.jobs.job"].last_outcome
     assert outcome and outcome.message.startswith("The worker answers"), outcome
     say("a job outlives the Preferences in which it was started")
 
@@ -142,7 +142,7 @@ def story() -> Iterator[float]:
     bpy.context.scene.idiolect.character.idiolect.speech = long_speech
     press("idiolect.animate")
     yield 1.0
-    job = sys.modules[f"{PACKAGE}.job"]
+    job = sys.modules[f"{PACKAGE}.jobs.job"]
     assert busy()
     bpy.ops.preferences.addon_disable(module=PACKAGE)
     assert job.current is None and not hasattr(bpy.types.Scene, "idiolect")

@@ -89,7 +89,7 @@ def view_turned() -> tuple[float, ...]:
 
 
 def busy() -> bool:
-    job = sys.modules.get(f"{PACKAGE}.job")
+    job = sys.modules.get(f"{PACKAGE}.jobs.job")
     return job is not None and job.current is not None
 
 
