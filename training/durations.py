@@ -43,7 +43,7 @@ def duration_error(
     Returns:
         None where the model has no predictor or no clip can be asked for.
     """
-    model, backbone = animator.engine.model, animator.engine.backbone
+    model = animator.engine.model
     if model.phone_model is None or model.phone_model.predictor is None:
         return None
     if corpus.fps != animator.fps:
@@ -54,13 +54,7 @@ def duration_error(
         labels = corpus.clip_phones(index).astype(np.int64)
         if (labels >= len(PHONES)).any():
             continue
-        samples = torch.from_numpy(corpus.clip_samples(index))[None].to(device)
-        heard = backbone(samples)
-        posteriors = heard.hidden.new_zeros(*heard.hidden.shape[:2], len(PHONES))
-        if heard.phone_logits is not None:
-            posteriors = heard.phone_logits.softmax(-1)
-        tracks = SpeechTracks(heard.hidden, posteriors, prosody(samples))
-        lengths = torch.tensor([heard.hidden.shape[1]], device=device)
+        tracks, lengths = heard_tracks(animator, corpus.clip_samples(index))
         mask = torch.ones(1, len(labels), dtype=torch.bool, device=device)
         known = torch.from_numpy(labels)[None].to(device)
         reading = model.hear(tracks, lengths, model.condition(1, None, None), mask, known).phones
@@ -80,3 +74,11 @@ def duration_error(
         float(np.abs(means[kinds] - wanted).mean()) * frame_ms,
         len(wanted),
     )
+
+
+def heard_tracks(animator: Animator, speech: np.ndarray) -> tuple[SpeechTracks, torch.Tensor]:
+    """What a model's backbone hears in samples (S,): tracks (1, N, ·), and N as (1,)."""
+    samples = torch.from_numpy(speech)[None].to(animator.device)
+    heard = animator.engine.backbone(samples)
+    tracks = SpeechTracks(heard.hidden, heard.posteriors, prosody(samples))
+    return tracks, torch.tensor([heard.hidden.shape[1]], device=animator.device)

@@ -9,8 +9,10 @@ identity and by emotion. Splits: train, valid, test, test-a (people known from t
 (others). Prints Markdown; with --out also writes evaluation.md, evaluation.json and figures.
 
 A model that takes emotions is given the clip's own. With --same-emotion the reference shows the
-clip's emotion too, as models that read the emotion off the style code need it (PSE). A model that
-knows styles by identity alone gets the person's, and for strangers the mean over its people.
+clip's emotion too, as models that read the emotion off the style code need it (PSE). With --by-name
+people of the training are called by name, and speak in the ready-made style that the checkpoint has
+of them. A model that knows styles by identity alone gets the person's in any case, and for
+strangers the mean over its people.
 
 SCS and the synchrony score come from networks that learn from the corpus' training split, once
 (`training.judges`); --no-judges leaves them out. What codes hold is measured over the same clips
@@ -38,7 +40,7 @@ from tqdm import tqdm
 
 from core.animator import Animator
 from core.audio import SAMPLE_RATE_HZ
-from core.conditioning import EmotionTrack
+from core.conditioning import EmotionTrack, StyleTrack
 from core.emotions import EMOTIONS
 from core.errors import IdiolectError
 from core.face.flame import FlameModel
@@ -53,7 +55,7 @@ from training.corpus import UNKNOWN_EMOTION, Corpus
 from training.evaluation_figures import write_figures
 from training.judges import Judges, load_judges
 from training.motion_score import MotionScore
-from training.ready_styles import MEAN
+from training.ready_styles import MEAN, styled_name
 from training.report import markdown
 from training.surfaces import FLAME_LIP_PAIR, Surface, surface_for
 
@@ -93,12 +95,12 @@ class Evaluation:
     def to_dict(self) -> dict:
         """For JSON, in which what is not a number is null."""
         told = {key: value for key, value in vars(self).items() if key != "samples"}
-        return {key: _without_nan(value) for key, value in told.items()}
+        return {key: without_nan(value) for key, value in told.items()}
 
     @classmethod
     def from_dict(cls, told: dict) -> Evaluation:
         """What `to_dict` told; figures' samples are not among it."""
-        return cls(**{key: _with_nan(value) for key, value in told.items()})
+        return cls(**{key: with_nan(value) for key, value in told.items()})
 
 
 def evaluate(
@@ -137,7 +139,7 @@ def evaluate(
     taken_s = 0.0
     for index in tqdm(clips, desc=animator.name, unit="clip", mininterval=1.0):
         clip, reference = corpus.clips[index], references[index]
-        style = style_for(animator, corpus, clip.identity, reference, by_name=by_name)
+        style = style_for(animator, corpus, index, reference, by_name=by_name)
         samples, truth = corpus.clip_samples(index), corpus.clip_motion(index)
         begun = time.perf_counter()
         motion = animator.animate(
@@ -183,24 +185,44 @@ def evaluate(
 def style_for(
     animator: Animator,
     corpus: Corpus,
-    person: str,
+    clip: int,
     reference: int | None,
     *,
     by_name: bool = False,
-) -> np.ndarray | str | None:
-    """The manner in which a model imitates a person, given the index of a clip of theirs.
+) -> np.ndarray | str | StyleTrack | None:
+    """The manner in which a model imitates who performs a clip, given another clip of theirs.
 
-    With `by_name` it is the ready-made style of that name, where there is one.
+    With `by_name` it is the ready-made style of that person, where there is one; of a model whose
+    styles carry the emotion, that of the person in the clip's emotions, frame by frame.
     """
+    person = corpus.clips[clip].identity
     if isinstance(animator.engine.model.style_encoder, IdentityStyles):
         return person if person in animator.styles else MEAN
-    if by_name and person in animator.styles:
-        return person
+    if by_name:
+        if person in animator.styles:
+            return person
+        if (track := _style_in_emotions(animator, corpus, clip)) is not None:
+            return track
     if reference is None:
         return None
     return animator.style_from_motion(
         MotionClip(corpus.clip_motion(reference), corpus.channels, corpus.fps, corpus.space)
     )
+
+
+def _style_in_emotions(animator: Animator, corpus: Corpus, clip: int) -> StyleTrack | None:
+    """A person's ready-made styles in every emotion, mixed by a clip's intensities."""
+    person = corpus.clips[clip].identity
+    codes = {
+        place: animator.styles[name]
+        for place, emotion in enumerate(EMOTIONS)
+        if (name := styled_name(person, emotion)) in animator.styles
+    }
+    intensities = corpus.clip_intensities(clip)[:, list(codes)]
+    total = intensities.sum(axis=1, keepdims=True)
+    if not codes or not (total > 0.0).all():  # not a number, where the emotion is not known
+        return None
+    return StyleTrack.of_frames(intensities / total @ np.stack(list(codes.values())), corpus.fps)
 
 
 def emotion_for(animator: Animator, corpus: Corpus, clip: int) -> EmotionTrack | None:
@@ -252,15 +274,21 @@ def _check_fits(animator: Animator, corpus: Corpus) -> None:
         )
 
 
-def _without_nan(value: object) -> object:
+def without_nan(value: Any) -> Any:
+    """For JSON: what is not a number is null, within dictionaries and lists too."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _with_nan(value: Any) -> Any:
+def with_nan(value: Any) -> Any:
+    """What `without_nan` told, as it was."""
     if isinstance(value, dict):
-        return {key: _with_nan(item) for key, item in value.items()}
+        return {key: with_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_nan(item) for item in value]
     return math.nan if value is None else value
 
 
@@ -277,6 +305,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="folder for evaluation.md and evaluation.json")
     parser.add_argument("--same-emotion", action="store_true",
                         help="references show the clip's own emotion")  # fmt: skip
+    parser.add_argument("--by-name", action="store_true",
+                        help="people of the training speak in their ready-made style")  # fmt: skip
     parser.add_argument("--no-judges", action="store_true", help="leave out SCS and synchrony")
     parser.add_argument("--no-codes", action="store_true", help="do not ask what codes hold")
     parser.add_argument("--finish", action="store_true", help="measure finished motion, not raw")
@@ -317,6 +347,7 @@ def main(arguments: list[str] | None = None) -> int:
             found = evaluate(
                 animator, corpus, clips, surface, finishing,
                 judges=judges, same_emotion=options.same_emotion,
+                by_name=options.by_name,
             )  # fmt: skip
             report = None
             if not options.no_codes:

@@ -72,6 +72,34 @@ def shaded_curves(
     return figure
 
 
+def falls(
+    title: str,
+    size: str,
+    panels: Sequence[tuple[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]],
+) -> Figure:
+    """How measures change with the size of what was done: a panel for each measure.
+
+    Args:
+        title: Above all.
+        size: What the horizontal axis is.
+        panels: Name of each, and pairs of curves (2, N) by name, the second drawn thin.
+    """
+    figure = Figure(figsize=(9.0, 1.0 + 2.4 * -(-len(panels) // 2)), layout="constrained")
+    axes = figure.subplots(-(-len(panels) // 2), 2, squeeze=False).ravel()
+    for axis, (name, lines) in zip(axes, panels, strict=False):
+        for place, (label, (own, other)) in enumerate(lines.items()):
+            colour = COLOURS[place % len(COLOURS)]
+            axis.plot(*own, color=colour, marker="o", ms=4, lw=1.5, label=label)
+            axis.plot(*other, color=colour, marker="o", ms=2, lw=0.7, alpha=0.7)
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel(size, fontsize=8)
+        axis.grid(alpha=0.25)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", fontsize=8,
+                  ncols=4)  # fmt: skip
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    return figure
+
+
 def maps(title: str, panels: Sequence[tuple[str, np.ndarray, Sequence[str]]]) -> Figure:
     """Points in the plane, coloured by what they are.
 

@@ -18,6 +18,11 @@ MEAN = "mean"
 """The mean over everybody, which also stands for people whom a model of fixed styles never met."""
 
 
+def styled_name(person: str, emotion: str) -> str:
+    """What the style of a person is called that shows an emotion as well."""
+    return f"{person} {emotion}"
+
+
 @torch.no_grad()
 def ready_styles(model: IdiolectModel, corpus: Corpus, people: list[str]) -> dict[str, Tensor]:
     """A style code for each of some people, and their mean.
@@ -48,7 +53,7 @@ def ready_styles(model: IdiolectModel, corpus: Corpus, people: list[str]) -> dic
         if not model.config.emotion.given:
             labels = corpus.clip_emotion(index)
             emotion = int(np.bincount(labels).argmax())
-            name = name if emotion == UNKNOWN_EMOTION else f"{name} {EMOTIONS[emotion]}"
+            name = name if emotion == UNKNOWN_EMOTION else styled_name(name, EMOTIONS[emotion])
         codes_so_far = found.setdefault(name, [])
         if len(codes_so_far) == CLIPS_EACH:
             continue

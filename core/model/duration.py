@@ -205,7 +205,13 @@ class PhoneModel(nn.Module):
         return PLACE_REACH + 2 if self.config.positions else 0
 
     def forward(
-        self, free: Tensor, styled: Tensor, known: Tensor | None, heard: Tensor | None, mask: Tensor
+        self,
+        free: Tensor,
+        styled: Tensor,
+        known: Tensor | None,
+        heard: Tensor | None,
+        mask: Tensor,
+        planted: PhoneRuns | None = None,
     ) -> tuple[Tensor, PhoneReading]:
         """Go from speech features to what the decoder reads.
 
@@ -215,6 +221,8 @@ class PhoneModel(nn.Module):
             known: (B, T) phone of each frame, `UNKNOWN` where it is not, or None.
             heard: (B, T) phones that the backbone heard, or None.
             mask: (B, T), True on real frames.
+            planted: The same phones with durations by which features are expanded instead of the
+                measured ones, to see what wrong ones do.
 
         Returns:
             (B, T, D) features for the decoder, and what was read.
@@ -226,11 +234,12 @@ class PhoneModel(nn.Module):
         if self.predictor is not None and self.embedding is not None:
             phones = pool(read, runs, mask) + self.embedding(runs.phones)
             log_durations = self.predictor(phones, runs.durations > 0)
+        laid = runs if planted is None else planted
         if self.config.expansion and self.embedding is not None:
             phones = pool(styled, runs, mask) + self.embedding(runs.phones)
-            styled = expand(phones, runs.durations, mask.shape[1])
+            styled = expand(phones, laid.durations, mask.shape[1])
         if self.places is not None:
-            styled = styled + self.places(self._places(runs, styled))
+            styled = styled + self.places(self._places(laid, styled))
         return styled, PhoneReading(scores, log_durations, runs)
 
     def _places(self, runs: PhoneRuns, like: Tensor) -> Tensor:

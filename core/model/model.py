@@ -15,7 +15,7 @@ from core.model.autoregressive import AutoregressiveDecoder
 from core.model.config import ModelConfig
 from core.model.content import ContentEncoder
 from core.model.decoder import MotionDecoder, ParallelDecoder, Past, check_decoder_kind
-from core.model.duration import PhoneModel, PhoneReading, heard_phones
+from core.model.duration import PhoneModel, PhoneReading, PhoneRuns, heard_phones
 from core.model.emotion import EmotionEncoder, complete_intensities, emotion_known
 from core.model.layers import length_mask
 from core.model.speech_encoder import SpeechEncoder, SpeechTracks
@@ -232,8 +232,11 @@ class IdiolectModel(nn.Module):
         condition: Tensor,
         mask: Tensor,
         phones: Tensor | None = None,
+        planted: PhoneRuns | None = None,
     ) -> HeardContent:
-        """Speech tracks to what the decoder reads; arguments as in `forward` and `condition`."""
+        """Speech tracks to what the decoder reads; arguments as in `forward` and `condition`, and
+        `planted` as in `PhoneModel.forward`.
+        """
         speech_mask = length_mask(lengths, tracks.prosody.shape[1])
         frames = mask.shape[1]
         free = self.speech_encoder.style_free(tracks, speech_mask, frames)
@@ -243,7 +246,7 @@ class IdiolectModel(nn.Module):
         heard = None
         if self.config.speech.posteriors:
             heard = heard_phones(tracks.posteriors, lengths, frames, self.config.motion.fps)
-        features, reading = self.phone_model(free, styled, phones, heard, mask)
+        features, reading = self.phone_model(free, styled, phones, heard, mask, planted)
         return HeardContent(free, features, reading)
 
     def decode(

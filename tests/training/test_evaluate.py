@@ -165,8 +165,8 @@ def test_models_are_told_what_they_take(corpus: Corpus, models: list[Path]) -> N
     animator = Animator(models[0])
     track = emotion_for(animator, corpus, 4)
     assert track is not None and track.values.argmax(1).tolist() == [EMOTION_INDEX["fear"]] * 30
-    assert style_for(animator, corpus, "di", None) is None
-    other = style_for(animator, corpus, "ada", 5)
+    assert style_for(animator, corpus, 8, None) is None
+    other = style_for(animator, corpus, 4, 5)
     np.testing.assert_array_equal(other, style_code(animator, corpus, 5))
 
 

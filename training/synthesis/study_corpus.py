@@ -11,7 +11,9 @@ code holds can be measured.
 - valid: four strangers;
 - test, of people in train (Test-A): new sentences, by voices that are not in train;
 - test, of people q-… (Test-B): strangers;
-- transitions: people of train whose emotion changes in mid-sentence, which no clip of train does.
+- transitions: people of train whose emotion changes in mid-sentence, which no clip of train does;
+- same-speech: people of train and strangers who all say the same sentences, in emotions that tell
+  neither the person nor the sentence: for what content codes hold (`training.same_speech`).
 
 Blinks are left out: they come when they come, and measuring them measures luck.
 """
@@ -65,6 +67,10 @@ class StudyPlan:
     """Clips of each person in each emotion, in train and in Test-B."""
     transitions: int = 24
     """Clips whose emotion changes."""
+    sentences: int = 8
+    """Said by everybody in same-speech."""
+    speakers: int = 12
+    """In same-speech, every other one a stranger."""
     fps: float = 25.0
     """Frames per second of the motion."""
     seed: int = 1
@@ -79,12 +85,14 @@ class Take(NamedTuple):
         split: Where it belongs.
         emotion: What is shown first.
         then: What is shown in the end.
+        sentence: Which of the sentences that several people say; −1 for one of its own.
     """
 
     person: str
     split: str
     emotion: int
     then: int
+    sentence: int = -1
 
 
 def takes_of(plan: StudyPlan) -> Iterator[Take]:
@@ -105,6 +113,12 @@ def takes_of(plan: StudyPlan) -> Iterator[Take]:
         first = number % len(EMOTIONS)
         then = (first + 1 + number // len(EMOTIONS)) % len(EMOTIONS)
         yield Take(f"p-{number % plan.people:03d}", "transitions", first, then)
+    for number in range(min(plan.speakers, 2 * plan.people, 2 * plan.strangers)):
+        person = f"{'pq'[number % 2]}-{number // 2:03d}"
+        for sentence in range(plan.sentences):
+            # Neither the person nor the sentence can be told by it.
+            emotion = (number + sentence) % len(EMOTIONS)
+            yield Take(person, "same-speech", emotion, emotion, sentence)
 
 
 def make_study(shards: list[Shard], out: Path, plan: StudyPlan) -> None:
@@ -123,23 +137,27 @@ def make_study(shards: list[Shard], out: Path, plan: StudyPlan) -> None:
     for shard in shards:
         for piece in pieces_of(shard):
             pieces[piece.split].append(_shortened(piece))
-    takes = list(takes_of(plan))
+    shared = _sentences(pieces["valid"], plan.sentences)
+    takes = [take for take in takes_of(plan) if take.sentence < len(shared)]
     styles: dict[str, SpeakingStyle] = {}
     queues: dict[str, list[Piece]] = {"train": [], "valid": []}
     with CorpusWriter(out, ARKIT_CHANNELS, plan.fps, "arkit") as writer:
         for index, take in enumerate(tqdm(takes, desc="performances", mininterval=2.0)):
             source = "train" if take.split == "train" else "valid"
-            if not queues[source]:
-                if not pieces[source]:
-                    raise IdiolectError(
-                        f"the speech has no clips in its split {source}",
-                        hint="Make it with python -m training.synthesis.speech_corpus.",
-                        code="corpus_too_small",
-                        setting="--speech",
-                    )
-                order = rng.permutation(len(pieces[source]))
-                queues[source] = [pieces[source][int(i)] for i in order]
-            piece = queues[source].pop(0)
+            if not pieces[source]:
+                raise IdiolectError(
+                    f"the speech has no clips in its split {source}",
+                    hint="Make it with python -m training.synthesis.speech_corpus.",
+                    code="corpus_too_small",
+                    setting="--speech",
+                )
+            if take.sentence >= 0:
+                piece = shared[take.sentence]
+            else:
+                if not queues[source]:
+                    order = rng.permutation(len(pieces[source]))
+                    queues[source] = [pieces[source][int(i)] for i in order]
+                piece = queues[source].pop(0)
             if take.person not in styles:
                 styles[take.person] = sample_style(rng)
             _perform(writer, piece, take, styles[take.person], plan, index)
@@ -177,6 +195,18 @@ def _perform(
     )  # fmt: skip
 
 
+def _sentences(pieces: list[Piece], count: int) -> list[Piece]:
+    """The longest stretches that say something different."""
+    chosen: list[Piece] = []
+    said: set[bytes] = set()
+    for piece in sorted(pieces, key=lambda piece: -len(piece.labels)):
+        phones = piece.labels[np.flatnonzero(np.diff(piece.labels, prepend=255))].tobytes()
+        if phones not in said and len(chosen) < count:
+            said.add(phones)
+            chosen.append(piece)
+    return chosen
+
+
 def _shortened(piece: Piece) -> Piece:
     """Its beginning, where it is long."""
     labels = piece.labels[: round(LONGEST_S * LABEL_RATE_HZ)]
@@ -194,6 +224,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--people", type=int, default=plan.people, help="people in train")
     parser.add_argument("--tested", type=int, default=plan.tested, help="of them, in Test-A")
     parser.add_argument("--strangers", type=int, default=plan.strangers, help="in Test-B")
+    parser.add_argument("--speakers", type=int, default=plan.speakers,
+                        help="people who say the same sentences")  # fmt: skip
     parser.add_argument("--fps", type=float, default=plan.fps, help="frames per second")
     parser.add_argument("--seed", type=int, default=plan.seed)
     options = parser.parse_args(arguments)
@@ -201,7 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     plan = StudyPlan(
         people=options.people, tested=min(options.tested, options.people),
-        strangers=options.strangers, fps=options.fps, seed=options.seed,
+        strangers=options.strangers, speakers=options.speakers, fps=options.fps, seed=options.seed,
     )  # fmt: skip
     make_study(find_shards([options.speech]), options.out, plan)
     return 0
