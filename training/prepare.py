@@ -44,7 +44,7 @@ from training.readers.clips import Align, Clip, Options, make_clip
 from training.readers.interface import Recording
 
 if TYPE_CHECKING:
-    from training.synthesis.alignment import Aligner
+    from core.words.sphinx import Aligner
 
 log = logging.getLogger(__name__)
 
@@ -263,7 +263,7 @@ def forced_alignment(ctc: str | None = None) -> Align:
     @functools.cache
     def aligner() -> Aligner:
         try:
-            from training.synthesis.alignment import Aligner
+            from core.words.sphinx import Aligner
         except ImportError as error:
             raise IdiolectError(
                 f"transcripts cannot be aligned: {error}",

@@ -55,7 +55,7 @@ def lean_towards_words(beliefs: np.ndarray, text: str) -> np.ndarray:
         (frames, 40).
     """
     heard = beliefs[::2]
-    words = spoken_words(text) if text else [found.word for found in recognise(heard)]
+    words = spoken_words(text) if text else [found.word for found in recognise(heard).words]
     path = align(heard, [(word, pronunciations(word)) for word in words]) if words else None
     if path is None:
         return beliefs

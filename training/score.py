@@ -39,12 +39,13 @@ from core.listening import SpeechSource
 from core.model.speech import prosody
 from core.motion import MotionClip
 from core.phones import Segment
+from core.words.sphinx import Aligner
 from core.words.transcript import KnownWords, Said, find_words
 from training.backbone import load_backbone
 from training.lip_sync_score import LipSyncScore
 from training.phone_scores import PhoneScore
 from training.score_report import SpeakerScores, merged, report, save_bars, table
-from training.synthesis.alignment import Aligner, labels_from
+from training.synthesis.alignment import labels_from
 from training.synthesis.animator import animate_phones
 from training.synthesis.speech_corpus import kind_of, pronouncer, real_clips
 from training.synthesis.styles import SpeakingStyle
@@ -198,7 +199,9 @@ class Scorer:
         }[mode]
         told: list[str] = []
         seconds = len(clip.samples) / 16000
-        said = find_words(known, posteriors, seconds, lambda: iter(()), warn=told.append)
+        said = find_words(
+            known, posteriors, seconds, lambda: iter((clip.samples,)), warn=told.append
+        )
         for warning in told:
             log.info("%s: %s", clip.row["file"], warning)
         return said

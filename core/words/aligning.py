@@ -28,6 +28,8 @@ _FLOOR = 2e-3
 _FILLER_COST = 1.5
 """What a frame of filler costs against the most probable phone, in nats."""
 _FILLER_ENTRY = 10.0
+_OPINION_SHARE = 0.3
+"""What a second opinion counts beside what was heard."""
 _BLOCK_FRAMES = 3000
 _LOOK_AHEAD_FRAMES = 1000
 _STATES_PER_FRAME = 1.2
@@ -90,6 +92,7 @@ def align(
     posteriors: np.ndarray,
     words: Sequence[tuple[str, Pronunciations]],
     stop: Callable[[], bool] = lambda: False,
+    opinion: np.ndarray | None = None,
 ) -> Path | None:
     """Lays a text onto what was heard.
 
@@ -97,16 +100,18 @@ def align(
         posteriors: (N, 40) phone probabilities at 50 Hz.
         words: The words of the text with their pronunciations.
         stop: Polled now and then; True gives the work up.
+        opinion: (N,) index into PHONES of what is said by another aligner, -1 where it has none.
 
     Returns:
-        The path, or None where there is nothing to lay, less time than phones, or `stop` said so.
+        The path, whose fit is that to what was heard alone; or None where there is nothing to lay,
+        less time than phones, or `stop` said so.
     """
     shortest = sum(min(len(way) for way in ways) for _, ways in words)
     if not words or shortest > len(posteriors):
         return None
     graph = _graph([ways for _, ways in words])
-    emissions = _emissions(posteriors)
-    states = _best_states(graph, emissions, stop)
+    believed = posteriors if opinion is None else _with_opinion(posteriors, opinion)
+    states = _best_states(graph, _emissions(believed), stop)
     if states is None:
         return None
     phones = np.where(graph.emits[states] == _FILLER, -1, graph.emits[states])
@@ -122,6 +127,15 @@ def align(
             fit = float(ratio[first:last].mean())
             found.append(SaidWord(name, int(first), int(last), fit))
     return Path(phones, found, ratio)
+
+
+def _with_opinion(posteriors: np.ndarray, opinion: np.ndarray) -> np.ndarray:
+    """Phone probabilities (N, 40) by both; where a phone begins and ends is blurred by a frame."""
+    told = (opinion >= 0)[:, None]
+    phones = told * np.eye(len(PHONES), dtype=np.float32)[np.maximum(opinion, 0)]
+    around = np.pad(phones, ((1, 1), (0, 0)), mode="edge")
+    blurred = 0.25 * around[:-2] + 0.5 * phones + 0.25 * around[2:]
+    return posteriors + _OPINION_SHARE * told * (blurred - posteriors)
 
 
 def _emissions(posteriors: np.ndarray) -> np.ndarray:

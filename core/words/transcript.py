@@ -1,8 +1,10 @@
 """The words of a line as a help: their phones take the place of those that were heard.
 
 With the text of a line, or an alignment that somebody has corrected, the lips follow what is said
-rather than what a small network makes of it. Without them, accurate mode first lets a recogniser
-find the words. A text that is not what was said is found out, said, and left aside.
+rather than what a small network makes of it. Where pocketsphinx is installed, it has a say in when
+that was. Without a text, accurate mode first lets a recogniser find the words, and believes what
+all that they may have been have in common. A text that is not what was said is found out, said, and
+left aside.
 
 Shapes: N speech frames (50 Hz).
 """
@@ -39,6 +41,8 @@ _THINKABLE = 0.03
 """A p, b or m in a recognised word must have been heard with this probability, at least nearby."""
 _TRUST = 0.9
 """Part of the posteriors that comes from the text; the rest remains what was heard."""
+_TRUST_READING = 0.85
+"""The same for words that were found by search."""
 
 _SILENCE = PHONE_INDEX[SILENCE]
 
@@ -73,8 +77,8 @@ class Said:
     """The words of a speech in time.
 
     Attributes:
-        phones: (N,) index into PHONES, -1 where only what was heard counts.
-        trust: (N,) how far to believe them, 0..1.
+        phones: (N, 40) float16 phone probabilities by the words alone.
+        trust: (N,) how far to believe them, 0..1; 0 where only what was heard counts.
         alignment: The same for people.
         text: The words.
     """
@@ -92,9 +96,8 @@ class Said:
         """Phone probabilities (N, 40) that know the words; `heard` are those that do not."""
         frames = min(len(heard), len(self.phones))
         mixed = heard.astype(np.float32)
-        trust = (self.trust[:frames] * (self.phones[:frames] >= 0))[:, None]
-        said = np.eye(len(PHONES), dtype=np.float32)[np.maximum(self.phones[:frames], 0)]
-        mixed[:frames] += trust * (said - mixed[:frames])
+        trust = self.trust[:frames, None]
+        mixed[:frames] += trust * (self.phones[:frames].astype(np.float32) - mixed[:frames])
         return mixed.astype(heard.dtype)
 
 
@@ -140,21 +143,25 @@ def find_words(
     if known.alignment is not None:
         return _given(read_alignment(known.alignment), len(heard), duration_s, warn)
     if known.text.strip():
-        said = _written(known.text, heard, duration_s, report, stop, warn)
+        said = _written(known.text, heard, duration_s, blocks, report, stop, warn)
         if said is not None or not known.accurate:
             return said
     if known.recogniser:
         from core.words.whisper import transcribe  # loads transformers, which takes seconds
 
         words = spoken_words(transcribe(known.recogniser, blocks(), report, stop))
-    else:
-        words = [found.word for found in recognise(heard, report=report, stop=stop)]
-    if not words:
-        return None
-    path = _lay(words, heard, stop)
+        path = _lay(words, heard, stop) if words else None
+        if path is None:
+            return None
+        return _said(replace(path, phones=_thinkable(path.phones, heard)), duration_s, words)
+    reading = recognise(heard, report=report, stop=stop)
+    words = [found.word for found in reading.words]
+    path = _lay(words, heard, stop) if words else None
     if path is None:
         return None
-    return _said(replace(path, phones=_thinkable(path.phones, heard)), duration_s, words)
+    trust = np.full(len(heard), _TRUST_READING, dtype=np.float32)
+    said = _said(path, duration_s, words)
+    return replace(said, phones=reading.phones.astype(np.float16), trust=trust)
 
 
 def _thinkable(phones: np.ndarray, heard: np.ndarray) -> np.ndarray:
@@ -181,6 +188,7 @@ def _written(
     text: str,
     heard: np.ndarray,
     duration_s: float,
+    blocks: Callable[[], Iterator[np.ndarray]],
     report: Callable[[str, int, int], None],
     stop: Callable[[], bool],
     warn: Warn,
@@ -191,7 +199,6 @@ def _written(
         return None
     report("Aligning", 0, 1)
     path = _lay(words, heard, stop)
-    report("Aligning", 1, 1)
     if path is None or fit_of(path, heard) < FITS:
         warn(
             f"The transcript ({_shortened(text)}) does not fit the speech; it is animated without "
@@ -202,11 +209,24 @@ def _written(
     doubtful = [w.word for w in path.words if w.fit < _WORD_FITS and len(w.word) >= _WORTH_SAYING]
     if doubtful:
         warn(f"Not heard as written, and animated as heard: {', '.join(doubtful[:8])}.")
+    try:
+        from core.words.sphinx import second_opinion
+    except (ImportError, OSError):  # pocketsphinx is optional here
+        pass
+    else:
+        opinion = second_opinion(path.words, len(heard), blocks(), report, stop)
+        path = _lay(words, heard, stop, opinion) or path
+    report("Aligning", 1, 1)
     return _said(path, duration_s, words)
 
 
-def _lay(words: list[str], heard: np.ndarray, stop: Callable[[], bool]) -> TextPath | None:
-    path = align(heard, [(word, pronunciations(word)) for word in words], stop)
+def _lay(
+    words: list[str],
+    heard: np.ndarray,
+    stop: Callable[[], bool],
+    opinion: np.ndarray | None = None,
+) -> TextPath | None:
+    path = align(heard, [(word, pronunciations(word)) for word in words], stop, opinion)
     if path is None and stop():
         raise Cancelled
     return path
@@ -217,10 +237,16 @@ def _said(path: TextPath, duration_s: float, words: list[str]) -> Said:
     for word in path.words:
         if word.fit < _WORD_FITS:
             phones[word.first : word.last] = -1
-    trust = np.full(len(phones), _TRUST, dtype=np.float32)
     intervals = tuple(_interval(word, len(phones), duration_s) for word in path.words)
-    segments = _segments(phones, duration_s)
-    return Said(phones, trust, Alignment(segments, intervals, duration_s), " ".join(words))
+    alignment = Alignment(_segments(phones, duration_s), intervals, duration_s)
+    return _certain(phones, alignment, " ".join(words))
+
+
+def _certain(phones: np.ndarray, alignment: Alignment, text: str) -> Said:
+    """Words of which one phone is known for each frame, or -1."""
+    trust = np.where(phones >= 0, _TRUST, 0.0).astype(np.float32)
+    rows = np.eye(len(PHONES), dtype=np.float16)[np.maximum(phones, 0)]
+    return Said(rows, trust, alignment, text)
 
 
 def _given(alignment: Alignment, frames: int, duration_s: float, warn: Warn) -> Said:
@@ -233,9 +259,7 @@ def _given(alignment: Alignment, frames: int, duration_s: float, warn: Warn) -> 
     for phone, start_s, end_s in alignment.phones:
         first, last = round(start_s * FEATURE_RATE_HZ), round(end_s * FEATURE_RATE_HZ)
         phones[first : max(last, first + 1)] = PHONE_INDEX[phone]
-    trust = np.full(frames, _TRUST, dtype=np.float32)
-    text = " ".join(word.text for word in alignment.words)
-    return Said(phones, trust, alignment, text)
+    return _certain(phones, alignment, " ".join(word.text for word in alignment.words))
 
 
 def _interval(word: SaidWord, frames: int, duration_s: float) -> Interval:

@@ -15,7 +15,7 @@ from core.face.lips import CLOSED_MM, lip_gap_mm
 from core.model.speech import prosody
 from core.motion import ARKIT_CHANNELS, MotionClip
 from core.phones import BILABIALS, Segment
-from training.synthesis.alignment import Aligner
+from core.words.sphinx import Aligner
 from training.synthesis.animator import animate_phones
 from training.synthesis.styles import SpeakingStyle, sample_style
 

@@ -20,14 +20,13 @@ from training.synthesis.tts import Espeak, Festival, Flite, Utterance, move_clos
 
 pytest.importorskip("pocketsphinx")
 
+from core.words.sphinx import Aligner, plain_words
 from training.synthesis.alignment import (
     IGNORED,
-    Aligner,
     Recogniser,
     Segment,
     dictionary_words,
     labels_from,
-    spoken_words,
 )
 
 SENTENCE = "Bob packed my five dozen liquor jugs. Who saw the beautiful moon?"
@@ -153,7 +152,7 @@ def test_festival_gives_times_of_phones() -> None:
 
 
 def test_words_of_a_text() -> None:
-    assert spoken_words("Don't stop — “Bob’s” O'Neil, 'twas!") == [
+    assert plain_words("Don't stop — “Bob’s” O'Neil, 'twas!") == [
         "don't", "stop", "bob's", "o'neil", "twas",
     ]  # fmt: skip
     assert {"bob", "packed", "beautiful"} <= dictionary_words()
@@ -195,7 +194,7 @@ def test_recogniser_hears_words_and_says_where_it_doubts(speech_file: Path) -> N
     sure, unsure = Recogniser(confident=0.0), Recogniser(confident=1.01)
     heard = sure.align(samples)
     assert heard is not None
-    assert len(set(spoken_words(heard.text)) & set(spoken_words(SENTENCE))) >= 4
+    assert len(set(plain_words(heard.text)) & set(plain_words(SENTENCE))) >= 4
     assert heard.doubtful == []
     doubting = unsure.align(samples)
     assert doubting is not None

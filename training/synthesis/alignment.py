@@ -1,13 +1,13 @@
 """When each phone was said: forced alignment of transcripts, and recognition where there is none.
 
-Uses pocketsphinx (BSD licence), which carries an English acoustic model, dictionary and language
-model. On synthetic speech with known times its onsets of p, b, m are within 10 ms in the median.
+Uses pocketsphinx, which carries an English acoustic model, dictionary and language model
+(`core.words.sphinx`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,12 +16,11 @@ from pocketsphinx import Decoder, get_model_path
 
 from core.audio import SAMPLE_RATE_HZ
 from core.phones import PHONE_INDEX, SILENCE, Segment
+from core.words.sphinx import Aligner, decode
 
 LABEL_RATE_HZ = 100
 IGNORED = 255
 """Label of frames whose phone is not known well enough to learn from."""
-
-Pronounce = Callable[[str], Sequence[str]]
 
 
 class Alignment(NamedTuple):
@@ -36,63 +35,6 @@ class Alignment(NamedTuple):
     segments: list[Segment]
     doubtful: list[tuple[float, float]]
     text: str
-
-
-class Aligner:
-    """Forced alignment of a known text.
-
-    Args:
-        pronounce: gives the phones of a word that the dictionary lacks; without it, clips with such
-            words are not aligned.
-    """
-
-    def __init__(self, pronounce: Pronounce | None = None) -> None:
-        self._decoder = Decoder(loglevel="FATAL", samprate=SAMPLE_RATE_HZ, bestpath=False)
-        self._words = dictionary_words()
-        self._pronounce = pronounce
-
-    def align(self, samples: np.ndarray, text: str) -> list[Segment] | None:
-        """Finds the phones of `text` in samples (S,) float32 at 16 kHz.
-
-        Returns:
-            The segments, or None where the text does not fit the sound or holds unknown words.
-        """
-        words = spoken_words(text)
-        if not words or not all(self._know(word) for word in words):
-            return None
-        sound = _pcm(samples)
-        try:
-            self._decoder.set_align_text(" ".join(words))
-            _run(self._decoder, sound)
-            if self._decoder.hyp() is None:
-                return None
-            # The second pass goes from words to phones.
-            self._decoder.set_alignment()
-            _run(self._decoder, sound)
-            alignment = self._decoder.get_alignment()
-        except RuntimeError:  # pocketsphinx: "Failed to ..." where no path through the text fits
-            return None
-        if alignment is None:
-            return None
-        return [
-            Segment(
-                phone.name if phone.name in PHONE_INDEX else SILENCE,
-                phone.start / LABEL_RATE_HZ,
-                (phone.start + phone.duration) / LABEL_RATE_HZ,
-            )
-            for word in alignment
-            for phone in word
-        ]
-
-    def _know(self, word: str) -> bool:
-        if word in self._words:
-            return True
-        phones = list(self._pronounce(word)) if self._pronounce else []
-        if not phones or SILENCE in phones:
-            return False
-        self._decoder.add_word(word, " ".join(phones), True)
-        self._words.add(word)
-        return True
 
 
 class Recogniser:
@@ -111,7 +53,7 @@ class Recogniser:
 
     def align(self, samples: np.ndarray) -> Alignment | None:
         """Finds words and phones in samples (S,) float32 at 16 kHz; None where none are heard."""
-        _run(self._decoder, _pcm(samples))
+        decode(self._decoder, samples)
         if self._decoder.hyp() is None:
             return None
         words: list[str] = []
@@ -153,25 +95,8 @@ def labels_from(
     return labels
 
 
-def spoken_words(text: str) -> list[str]:
-    """The words of a text as the dictionary spells them: lower case, apostrophes kept."""
-    words = re.sub(r"[^a-z' ]+", " ", text.lower().replace("’", "'")).split()
-    return [word for word in (word.strip("'") for word in words) if word]
-
-
 def dictionary_words() -> set[str]:
     """Every word that pocketsphinx's English dictionary can pronounce."""
     path = Path(get_model_path()) / "en-us" / "cmudict-en-us.dict"
     with path.open(encoding="utf-8") as lines:
         return {line.split(maxsplit=1)[0] for line in lines if line.strip()}
-
-
-def _pcm(samples: np.ndarray) -> bytes:
-    peak = float(np.abs(samples).max(initial=1e-6))
-    return (samples * (20000 / peak)).astype("<i2").tobytes()
-
-
-def _run(decoder: Decoder, sound: bytes) -> None:
-    decoder.start_utt()
-    decoder.process_raw(sound, full_utt=True)
-    decoder.end_utt()

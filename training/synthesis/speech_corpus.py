@@ -31,10 +31,10 @@ from scipy.signal import resample_poly
 from core.audio import SAMPLE_RATE_HZ, load_speech, speech_gain
 from core.errors import IdiolectError, read_failed
 from core.phones import PHONES
+from core.words.sphinx import Aligner
 from training.command import command
 from training.synthesis.alignment import (
     LABEL_RATE_HZ,
-    Aligner,
     Alignment,
     Recogniser,
     Segment,
