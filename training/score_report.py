@@ -24,6 +24,10 @@ MOTION_FIGURES = (
     *("closure_recall", "closure_precision", "mean_recall", "mean_precision", "jaw", "rounding"),
     *("lips", "moving_in_silence", "lag_ms", "vowel_gap_mm", "jerk"),
 )
+FLATTERED = (
+    "The mode transcript is flattered: where pocketsphinx is installed it has a say in the "
+    "alignment, and it made the reference. The mode transcript-own goes without it."
+)
 
 
 @dataclass
@@ -97,6 +101,8 @@ def table(found: dict[str, Any]) -> str:
             lines.append(_row([column, group, *(f"{values[k]:.3f}" for k in MOTION_FIGURES)]))
         spans = _spans(found["intervals"]["motion"][column], MOTION_FIGURES)
         lines.append(_row([column, "interval", *spans]))
+    if "transcript" in found["all"]["phones"]:
+        lines += ["", FLATTERED]
     return "\n".join(lines)
 
 

@@ -211,7 +211,9 @@ def test_command_scores_a_backbone_alone(
     save_backbone(checkpoint, CompactBackbone(), TrainConfig(), {})
     options = ["--speech", str(tmp_path), "--checkpoint", str(checkpoint)]
     assert main([*options, "--json", str(tmp_path / "found.json")]) == 0
-    assert "| fast | women | 1 |" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "| fast | women | 1 |" in printed
+    assert "flattered" not in printed
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["all"]["phones"]["fast"]["closures"] >= 5
     assert found["all"]["phones"]["fast"]["seconds"] > 0.95 * len(load_speech(speech_file)) / 16000
@@ -227,14 +229,18 @@ def test_command_scores_modes_rates_and_draws_the_worst(
     words = "Bob packed my five dozen liquor jugs. Who saw the beautiful moon?"
     (tmp_path / "index.csv").write_text(f"{header}\n{speech_file},Test,anna,F,{words},4.4,test\n")
     out = tmp_path / "out"
-    arguments = ["--speech", str(tmp_path), "--modes", "fast", "transcript", "--finished"]
+    modes = ("fast", "transcript", "transcript-own")
+    arguments = ["--speech", str(tmp_path), "--modes", *modes, "--finished"]
     arguments += ["--fps", "24", "60", "--out", str(out), "--worst", "1"]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "## Worst clips" in printed
     found = json.loads((out / "score.json").read_text())
     motion = found["all"]["motion"]
-    assert len(motion) == 2 + 4
+    assert len(motion) == 2 + 6
+    assert "flattered" in printed
+    phones = found["all"]["phones"]
+    assert phones["transcript"] != phones["transcript-own"]
     for rate in (24, 60):
         known = motion[f"transcript, finished, {rate} fps"]
         assert known["closure_recall"] == known["mean_recall"] == 1
