@@ -51,6 +51,9 @@ _PARTED = 0.06
 _NEAR = 2
 """Speech frames (40 ms) around a possible closure in which the lips may be shut as well."""
 
+_LINGERING = 4
+"""Speech frames (80 ms) of a pause in which the last sound, too weak to be heard, still goes on."""
+
 
 def seal(weights: np.ndarray, columns: Columns, closure: np.ndarray) -> None:
     """Bring the lips together, as far as `closure` (T,) says: 1 = sealed.
@@ -133,8 +136,8 @@ def parting_level(
     for first, last in runs(silence >= 0.5):
         at_an_end = first == 0 or last == len(silence) - 1
         if at_an_end or last - first + 1 >= shortest_s * SPEECH_RATE_HZ:
-            resting[int(first) : int(last) + 1] = True
-    apart = runs(~possible & ~_widened(resting, _NEAR + 1))
+            resting[int(first) + (_LINGERING if first > 0 else 0) : int(last) + 1] = True
+    apart = runs(~possible & ~resting)
     return _envelope(apart, times, _NEAR / SPEECH_RATE_HZ)
 
 

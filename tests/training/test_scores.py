@@ -240,7 +240,7 @@ def test_command_scores_modes_rates_and_draws_the_worst(
     assert len(motion) == 2 + 6
     assert "flattered" in printed
     phones = found["all"]["phones"]
-    assert phones["transcript"] != phones["transcript-own"]
+    assert phones["transcript"]["visemes_exact"] > phones["transcript-own"]["visemes_exact"] > 0.8
     for rate in (24, 60):
         known = motion[f"transcript, finished, {rate} fps"]
         assert known["closure_recall"] == known["mean_recall"] == 1

@@ -100,8 +100,12 @@ def test_lips_stay_shut_on_closures_and_in_pauses(phone: str, frames: int) -> No
     weights[100 : 100 + frames] = 0.0
     shut = MotionClip(weights, ARKIT_CHANNELS, 50.0)
     heard = heard_as((phone, 100, 100 + frames))
-    done = finish(shut, replace(BARE, parting_guard=True), heard)
-    np.testing.assert_array_equal(done.weights[100 : 100 + frames], 0.0)
+    done = finish(shut, replace(BARE, parting_guard=True), heard).weights[100 : 100 + frames]
+    if phone == "SIL":
+        # The last sound lingers on; the lips meet after it.
+        assert lip_gap_mm(done[:4]).max(1).min() > 2 * CLOSED_MM
+        done = done[6:-2]
+    np.testing.assert_array_equal(done, 0.0)
 
 
 def test_the_hush_inside_a_consonant_is_no_pause() -> None:
