@@ -14,9 +14,10 @@ import bpy
 from .. import preferences, properties
 from ..jobs import job
 from ..sequencer import strips
+from ..sequencer.clock import Clock, frame_rate
 from ..worker.protocol import WorkerError
 from . import applying, reference, speaking, tracks
-from .task import Emotion, Task, frame_rate, plan
+from .task import Emotion, Task, plan
 
 ALIGNMENTS = (".textgrid", ".csv")
 """Suffixes of transcripts that hold times as well as words."""
@@ -46,7 +47,7 @@ def of_character(
     fps = frame_rate(scene)
     settings = properties.of(target) if target is not None else None
     speech, start, part = _spoken(scene, settings, given)
-    clock = tracks.Clock(part.start_frame if part else start, fps, part.speed if part else 1.0)
+    clock = Clock(part.start_frame if part else start, fps, part.speed if part else 1.0)
     style = reference.Manner(
         _reference(scene, settings, given, "", fps, reuse=reuse),
         _reference(scene, settings, given, "_b", fps, reuse=reuse),
@@ -163,7 +164,7 @@ def _track(
     given: Mapping[str, Any],
     name: str,
     default: float,
-    clock: tracks.Clock,
+    clock: Clock,
 ) -> tracks.Track:
     if name in given:
         return float(given[name])
@@ -174,7 +175,7 @@ def _emotion(
     scene: bpy.types.Scene,
     target: bpy.types.Object | None,
     given: Mapping[str, Any],
-    clock: tracks.Clock,
+    clock: Clock,
     *,
     reuse: bool,
 ) -> Emotion:

@@ -17,12 +17,12 @@ import bpy
 from .. import keying, preferences, properties, rig
 from ..jobs import job
 from ..properties import finish
+from ..sequencer.clock import frame_rate
 from ..worker.client import get_client
 from ..worker.motion_file import read_motion
 from ..worker.protocol import WorkerError
 from . import applying, raw_motion
 from .raw_motion import Stored
-from .task import frame_rate
 
 _folder: tempfile.TemporaryDirectory[str] | None = None
 """Raw motion as files, for the worker: written once, however often a slider moves."""

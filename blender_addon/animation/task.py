@@ -15,6 +15,7 @@ from ..jobs import job
 from ..properties import finish
 from ..rig import why_not
 from ..sequencer import strips
+from ..sequencer.clock import Clock, frame_rate
 from ..worker.protocol import WorkerError
 from . import reference, tracks
 
@@ -65,9 +66,9 @@ class Task:
     span: tuple[int, int] | None = None
 
     @property
-    def clock(self) -> tracks.Clock:
+    def clock(self) -> Clock:
         """From frames of the scene to seconds of the speech."""
-        return tracks.Clock(self.start_frame, self.fps, self.speed)
+        return Clock(self.start_frame, self.fps, self.speed)
 
     @property
     def digest(self) -> str:
@@ -76,11 +77,6 @@ class Task:
         what += (self.speed, self.transcript, self.alignment, self.accurate)
         how = (self.style, self.emotion)
         return f"{_digest(what)} {_digest((what, how))}"
-
-
-def frame_rate(scene: bpy.types.Scene) -> float:
-    """Frames per second; 29.97 is 30 with a base of 1.001."""
-    return scene.render.fps / scene.render.fps_base
 
 
 def plan(

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from .. import keying
 from ..properties.transitions import EMOTIONS, frame_of, marker_frame, parse
+from ..sequencer.clock import Clock
 
 _EASES: dict[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
     "SMOOTH": lambda x: x * x * x * (10.0 + x * (6.0 * x - 15.0)),  # least jerk
@@ -37,25 +38,6 @@ Floats = npt.NDArray[np.float64]
 Track = float | dict[str, list[float]]
 Emotions = dict[str, Any]
 """``{"times_s": [K], "intensities": [[E] × K]}``, or ``{"reference": path}`` for a clip's."""
-
-
-@dataclass(frozen=True)
-class Clock:
-    """From frames of the scene to seconds of the speech.
-
-    Attributes:
-        start_frame: frame at which the speech starts.
-        fps: the scene's frame rate.
-        speed: seconds of speech that go by in one second of the scene.
-    """
-
-    start_frame: float
-    fps: float
-    speed: float = 1.0
-
-    def seconds(self, frame: float) -> float:
-        """Seconds since the speech began, at a frame of the scene."""
-        return (frame - self.start_frame) / self.fps * self.speed
 
 
 @dataclass(frozen=True)
@@ -123,13 +105,6 @@ def emotions_of_sliders(
     for column, (name, curve) in enumerate(zip(EMOTIONS, curves, strict=True)):
         values[:, column] = _sampled(curve, frames, getattr(sliders, name))
     return _emotions(np.array([clock.seconds(frame) for frame in frames]), values)
-
-
-def constant_emotions(intensities: dict[str, float]) -> Emotions:
-    """A mixture that holds throughout."""
-    return emotions_of_changes(
-        Change(-np.inf, name, value, keep=True) for name, value in intensities.items()
-    )
 
 
 def _emotions(times: Floats, values: Floats) -> Emotions:

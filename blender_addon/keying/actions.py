@@ -18,11 +18,11 @@ def new(name: str, datablock: bpy.types.ID) -> bpy.types.Action:
     return action
 
 
-def assign(owner: bpy.types.ID, action: bpy.types.Action | None, slot: bpy.types.ID = None) -> None:
-    """Give an Action to animation data or to an NLA strip; by default with its first slot."""
+def assign(owner: bpy.types.ID, action: bpy.types.Action | None) -> None:
+    """Give an Action, with its first slot, to animation data or to an NLA strip."""
     owner.action = action
     if HAS_SLOTS and action is not None:
-        owner.action_slot = slot or action.slots[0]
+        owner.action_slot = action.slots[0]
 
 
 def slot_of(owner: bpy.types.ID) -> bpy.types.ID | None:

@@ -11,7 +11,7 @@ from ..jobs import job
 from ..jobs.buttons import Button
 from ..properties.options import PATH_OPTIONS
 from ..properties.style import REFERENCE_KINDS
-from .common import WorkerOperator, named_or_chosen
+from .common import ForCharacter, WorkerOperator
 
 OPTIONS = (
     *("speech", "strip", "start_frame", "transcript", "transcript_file", "accurate"),
@@ -22,7 +22,7 @@ OPTIONS = (
 """What a script may ask of ``idiolect.animate`` in place of the character's settings."""
 
 
-class IDIOLECT_OT_animate(WorkerOperator, bpy.types.Operator):
+class IDIOLECT_OT_animate(ForCharacter, WorkerOperator, bpy.types.Operator):
     """Animate from Speech."""
 
     bl_idname = "idiolect.animate"
@@ -32,7 +32,6 @@ class IDIOLECT_OT_animate(WorkerOperator, bpy.types.Operator):
     job_title = "Animating"
 
     # What a script leaves out comes from the character's settings in the panel.
-    character: StringProperty(name="Character", description="Empty: the panel's character")
     speech: StringProperty(name="Speech", subtype="FILE_PATH", options=PATH_OPTIONS)
     strip: StringProperty(name="Strip", description="A sound strip, in place of a file")
     start_frame: IntProperty(name="Start Frame", default=1)
@@ -63,7 +62,7 @@ class IDIOLECT_OT_animate(WorkerOperator, bpy.types.Operator):
 
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """From the panel's settings, or a script's, to keys."""
-        target = named_or_chosen(context, self.character)
+        target = self.target(context)
         given = {
             name: getattr(self, name) for name in OPTIONS if self.properties.is_property_set(name)
         }

@@ -12,10 +12,10 @@ from ..jobs.buttons import JobOperator
 from ..properties import character_of
 from ..properties.options import PATH_OPTIONS
 from ..worker.protocol import WorkerError
-from .common import WorkerOperator, named_or_chosen
+from .common import ForCharacter, WorkerOperator
 
 
-class IDIOLECT_OT_add_head(JobOperator, bpy.types.Operator):
+class IDIOLECT_OT_add_head(WorkerOperator, bpy.types.Operator):
     """Add Head."""
 
     bl_idname = "idiolect.add_head"
@@ -31,7 +31,7 @@ class IDIOLECT_OT_add_head(JobOperator, bpy.types.Operator):
         """Why the button cannot be pressed now."""
         if context.mode != "OBJECT":
             return "Go to Object Mode first"
-        return job.busy_reason() or preferences.not_ready_reason(context)
+        return super().disabled_reason(context)
 
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """Have it made, then show it."""
@@ -122,7 +122,7 @@ class IDIOLECT_OT_choose_flame(_FlameFile, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class IDIOLECT_OT_add_speech_keys(JobOperator, bpy.types.Operator):
+class IDIOLECT_OT_add_speech_keys(ForCharacter, WorkerOperator, bpy.types.Operator):
     """Add Speech Keys."""
 
     bl_idname = "idiolect.add_speech_keys"
@@ -133,17 +133,14 @@ class IDIOLECT_OT_add_speech_keys(JobOperator, bpy.types.Operator):
     bl_options = {"UNDO"}
     job_title = "Shaping speech keys"
 
-    character: StringProperty(name="Character", description="Empty: the panel's character")
-
     @classmethod
     def disabled_reason(cls, context: bpy.types.Context) -> str:
         """Why the button cannot be pressed now."""
-        reason = job.busy_reason() or preferences.not_ready_reason(context)
-        return reason or making.why_no_speech_keys(character_of(context))
+        return super().disabled_reason(context) or making.why_no_speech_keys(character_of(context))
 
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """Have them made, then add them."""
-        target = named_or_chosen(context, self.character)
+        target = self.target(context)
         return making.add_speech_keys(preferences.of(context).worker(), target)
 
 
@@ -190,7 +187,7 @@ class IDIOLECT_OT_import_objs(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class IDIOLECT_OT_fit_expressions(WorkerOperator, bpy.types.Operator):
+class IDIOLECT_OT_fit_expressions(ForCharacter, WorkerOperator, bpy.types.Operator):
     """Fit Expressions."""
 
     bl_idname = "idiolect.fit_expressions"
@@ -202,7 +199,6 @@ class IDIOLECT_OT_fit_expressions(WorkerOperator, bpy.types.Operator):
     bl_options = {"UNDO"}
     job_title = "Fitting expressions"
 
-    character: StringProperty(name="Character", description="Empty: the panel's character")
     residual: BoolProperty(
         name="Keys for the Rest",
         description="Also add keys for what expressions cannot do: blinks, puffed cheeks",
@@ -211,8 +207,7 @@ class IDIOLECT_OT_fit_expressions(WorkerOperator, bpy.types.Operator):
 
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """Have the matrix made, then keep it with the character."""
-        named = context.scene.objects.get(self.character) if self.character else None
-        target = named or character_of(context)
+        target = self.target(context)
         armature = rig.armature_of(target) if target is not None else None
         if target is not None and properties.of(target).rig.jaw == "KEY":
             armature = None

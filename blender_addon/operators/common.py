@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import bpy
+from bpy.props import StringProperty
 
 from .. import preferences
 from ..jobs import job
-from ..jobs.buttons import JobOperator
+from ..jobs.buttons import Button, JobOperator
 from ..properties import character_of
 from ..worker.protocol import WorkerError
-
-
-def named_or_chosen(context: bpy.types.Context, name: str) -> bpy.types.Object | None:
-    """The object that a script names, or else the panel's character.
-
-    Raises:
-        WorkerError: if nothing of that name is in the scene.
-    """
-    if not name:
-        return character_of(context)
-    target = context.scene.objects.get(name)
-    if target is None:
-        raise WorkerError(
-            f"There is no object “{name}” in the scene “{context.scene.name}”.",
-            hint="Name a mesh of the scene, or press Add Head.",
-            code="bad_character",
-            setting="character",
-        )
-    return target
 
 
 class WorkerOperator(JobOperator):
@@ -37,3 +19,38 @@ class WorkerOperator(JobOperator):
     def disabled_reason(cls, context: bpy.types.Context) -> str:
         """Why the button cannot be pressed now; empty if it can."""
         return job.busy_reason() or preferences.not_ready_reason(context)
+
+
+class ForCharacter:
+    """Mix-in for buttons about the panel's character, or about one that a script names."""
+
+    character: StringProperty(name="Character", description="Empty: the panel's character")
+
+    def target(self, context: bpy.types.Context) -> bpy.types.Object | None:
+        """Whom it is about.
+
+        Raises:
+            WorkerError: if nothing of the given name is in the scene.
+        """
+        if not self.character:
+            return character_of(context)
+        target = context.scene.objects.get(self.character)
+        if target is None:
+            raise WorkerError(
+                f"There is no object “{self.character}” in the scene “{context.scene.name}”.",
+                hint="Name a mesh of the scene, or press Add Head.",
+                code="bad_character",
+                setting="character",
+            )
+        return target
+
+
+class WithCharacter(Button):
+    """Mix-in for small buttons that need a character, and no worker."""
+
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def disabled_reason(cls, context: bpy.types.Context) -> str:
+        """Why the button cannot be pressed now; empty if it can."""
+        return "" if character_of(context) else "Choose a character"

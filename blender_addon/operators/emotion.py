@@ -9,23 +9,10 @@ from .. import properties
 from ..jobs import live
 from ..properties import character_of, transitions
 from ..properties.emotion import EMOTIONS
+from .common import WithCharacter
 
 
-class _OfCharacter:
-    """For operators that need a character, and no worker."""
-
-    bl_options = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Only with a character."""
-        there = character_of(context) is not None
-        if not there:
-            cls.poll_message_set("Choose a character")  # type: ignore[attr-defined]
-        return there
-
-
-class IDIOLECT_OT_add_emotion(_OfCharacter, bpy.types.Operator):
+class IDIOLECT_OT_add_emotion(WithCharacter, bpy.types.Operator):
     """Add Emotion."""
 
     bl_idname = "idiolect.add_emotion"
@@ -53,7 +40,7 @@ class IDIOLECT_OT_add_emotion(_OfCharacter, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class IDIOLECT_OT_remove_emotion(_OfCharacter, bpy.types.Operator):
+class IDIOLECT_OT_remove_emotion(WithCharacter, bpy.types.Operator):
     """Remove Emotion."""
 
     bl_idname = "idiolect.remove_emotion"
@@ -72,7 +59,7 @@ class IDIOLECT_OT_remove_emotion(_OfCharacter, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class IDIOLECT_OT_key_emotions(_OfCharacter, bpy.types.Operator):
+class IDIOLECT_OT_key_emotions(WithCharacter, bpy.types.Operator):
     """Keyframe Emotions."""
 
     bl_idname = "idiolect.key_emotions"

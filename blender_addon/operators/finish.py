@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import bpy
-from bpy.props import BoolProperty, IntProperty, StringProperty
+from bpy.props import BoolProperty, IntProperty
 
 from .. import keying, preferences, properties
 from ..animation import applying, planning, refinishing, speaking
 from ..jobs import job
 from ..jobs.buttons import Button
 from ..worker.protocol import WorkerError
-from .common import WorkerOperator, named_or_chosen
+from .common import ForCharacter, WorkerOperator
 
 
-class IDIOLECT_OT_finish(WorkerOperator, bpy.types.Operator):
+class IDIOLECT_OT_finish(ForCharacter, WorkerOperator, bpy.types.Operator):
     """Finish Again."""
 
     bl_idname = "idiolect.finish"
@@ -27,15 +27,13 @@ class IDIOLECT_OT_finish(WorkerOperator, bpy.types.Operator):
     bl_options = {"UNDO"}
     job_title = "Finishing"
 
-    character: StringProperty(name="Character", description="Empty: the panel's character")
-
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """From the settings to keys."""
-        target = named_or_chosen(context, self.character)
+        target = self.target(context)
         return refinishing.steps(context.scene, target, preferences.of(context))
 
 
-class IDIOLECT_OT_animate_range(WorkerOperator, bpy.types.Operator):
+class IDIOLECT_OT_animate_range(ForCharacter, WorkerOperator, bpy.types.Operator):
     """Re-animate Range."""
 
     bl_idname = "idiolect.animate_range"
@@ -47,18 +45,17 @@ class IDIOLECT_OT_animate_range(WorkerOperator, bpy.types.Operator):
     bl_options = {"UNDO"}
     job_title = "Animating the range"
 
-    character: StringProperty(name="Character", description="Empty: the panel's character")
     first: IntProperty(name="First", description="First frame that may change")
     last: IntProperty(name="Last", description="Last frame that may change")
 
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """From the settings to keys, within the range."""
-        target, scene = named_or_chosen(context, self.character), context.scene
+        target, scene = self.target(context), context.scene
         task = planning.of_character(scene, target)
         return speaking.steps(applying.within(task, _span(self, scene)), preferences.of(context))
 
 
-class IDIOLECT_OT_add_corrections(Button, bpy.types.Operator):
+class IDIOLECT_OT_add_corrections(ForCharacter, Button, bpy.types.Operator):
     """Add Correction Layer."""
 
     bl_idname = "idiolect.add_corrections"
@@ -69,12 +66,10 @@ class IDIOLECT_OT_add_corrections(Button, bpy.types.Operator):
     )
     bl_options = {"REGISTER", "UNDO"}
 
-    character: StringProperty(name="Character", description="Empty: the panel's character")
-
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Add it to all that speech moves."""
         try:
-            target = named_or_chosen(context, self.character)
+            target = self.target(context)
             blocks = applying.spoken_blocks(target)
         except WorkerError as error:
             return self.refused(error)
@@ -89,7 +84,7 @@ class IDIOLECT_OT_add_corrections(Button, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class IDIOLECT_OT_lift_edits(WorkerOperator, bpy.types.Operator):
+class IDIOLECT_OT_lift_edits(ForCharacter, WorkerOperator, bpy.types.Operator):
     """Edits to Corrections."""
 
     bl_idname = "idiolect.lift_edits"
@@ -101,15 +96,13 @@ class IDIOLECT_OT_lift_edits(WorkerOperator, bpy.types.Operator):
     bl_options = {"UNDO"}
     job_title = "Moving edits"
 
-    character: StringProperty(name="Character", description="Empty: the panel's character")
-
     def steps(self, context: bpy.types.Context) -> job.Steps:
         """From edited keys to corrections."""
-        target = named_or_chosen(context, self.character)
+        target = self.target(context)
         return refinishing.lift_steps(context.scene, target, preferences.of(context))
 
 
-class IDIOLECT_OT_limit_corrections(Button, bpy.types.Operator):
+class IDIOLECT_OT_limit_corrections(ForCharacter, Button, bpy.types.Operator):
     """Limit Corrections."""
 
     bl_idname = "idiolect.limit_corrections"
@@ -120,14 +113,13 @@ class IDIOLECT_OT_limit_corrections(Button, bpy.types.Operator):
     )
     bl_options = {"REGISTER", "UNDO"}
 
-    character: StringProperty(name="Character", description="Empty: the panel's character")
     first: IntProperty(name="First", description="Frame at which they begin")
     last: IntProperty(name="Last", description="Frame at which they end")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Set keys that correct nothing."""
         try:
-            target = named_or_chosen(context, self.character)
+            target = self.target(context)
             span = _span(self, context.scene)
             blocks = [b for b in applying.spoken_blocks(target) if keying.corrections_of(b)]
         except WorkerError as error:
@@ -139,7 +131,7 @@ class IDIOLECT_OT_limit_corrections(Button, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class IDIOLECT_OT_bake(Button, bpy.types.Operator):
+class IDIOLECT_OT_bake(ForCharacter, Button, bpy.types.Operator):
     """Bake to Action."""
 
     bl_idname = "idiolect.bake"
@@ -150,7 +142,6 @@ class IDIOLECT_OT_bake(Button, bpy.types.Operator):
     )
     bl_options = {"REGISTER", "UNDO"}
 
-    character: StringProperty(name="Character", description="Empty: the panel's character")
     sparse: BoolProperty(
         name="Sparse Keys",
         description="Few keys, within the bound of the panel, instead of one at each frame",
@@ -160,7 +151,7 @@ class IDIOLECT_OT_bake(Button, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Sample what is seen, and key it."""
         try:
-            target = named_or_chosen(context, self.character)
+            target = self.target(context)
             blocks = applying.spoken_blocks(target)
         except WorkerError as error:
             return self.refused(error)

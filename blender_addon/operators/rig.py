@@ -8,11 +8,12 @@ from .. import properties, rig
 from ..properties import character_of
 from ..rig.bones import HEAD_TURNS
 from ..rig.names import ARKIT_KEYS
+from .common import WithCharacter
 
 _CHANNELS = [(name, name, "") for name in (*ARKIT_KEYS, *HEAD_TURNS)]
 
 
-class IDIOLECT_OT_add_gain(bpy.types.Operator):
+class IDIOLECT_OT_add_gain(WithCharacter, bpy.types.Operator):
     """Add Gain."""
 
     bl_idname = "idiolect.add_gain"
@@ -43,7 +44,7 @@ class IDIOLECT_OT_add_gain(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class IDIOLECT_OT_remove_gain(bpy.types.Operator):
+class IDIOLECT_OT_remove_gain(WithCharacter, bpy.types.Operator):
     """Remove Gain."""
 
     bl_idname = "idiolect.remove_gain"

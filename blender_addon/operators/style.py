@@ -12,11 +12,11 @@ from .. import preferences, properties
 from ..animation import planning, reference
 from ..environment import models
 from ..jobs import job
-from ..jobs.buttons import JobOperator
 from ..properties import character_of
 from ..properties.options import PATH_OPTIONS
 from ..worker.client import get_client
 from ..worker.protocol import WorkerError
+from .common import WithCharacter, WorkerOperator
 
 SLOTS = (
     ("A", "Style A", "The character's style A"),
@@ -24,7 +24,7 @@ SLOTS = (
 )
 
 
-class IDIOLECT_OT_save_style(JobOperator, bpy.types.Operator):
+class IDIOLECT_OT_save_style(WorkerOperator, bpy.types.Operator):
     """Save Style."""
 
     bl_idname = "idiolect.save_style"
@@ -50,7 +50,7 @@ class IDIOLECT_OT_save_style(JobOperator, bpy.types.Operator):
         """Why the button cannot be pressed now."""
         if character_of(context) is None:
             return "Choose a character"
-        return job.busy_reason() or preferences.not_ready_reason(context)
+        return super().disabled_reason(context)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask for a name; ``execute`` then waits the moment that it takes."""
@@ -102,24 +102,14 @@ def _save(
     return job.Outcome(f"The style “{name}” is saved.")
 
 
-class IDIOLECT_OT_use_style(bpy.types.Operator):
+class IDIOLECT_OT_use_style(WithCharacter, bpy.types.Operator):
     """Use Style File."""
 
     bl_idname = "idiolect.use_style"
     bl_label = "Use as Style"
     bl_description = "Use a file as the character's style: a saved style, or motion of a face"
-    bl_options = {"REGISTER", "UNDO"}
-
     filepath: StringProperty(name="File", subtype="FILE_PATH", options={"SKIP_SAVE"} | PATH_OPTIONS)
     slot: EnumProperty(name="Use As", items=SLOTS)
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Only with a character."""
-        there = character_of(context) is not None
-        if not there:
-            cls.poll_message_set("Choose a character")
-        return there
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask which of the two styles it shall be."""

@@ -56,11 +56,11 @@ def _strength(name: str, description: str, default: float) -> Any:
     )
 
 
-def _switch(name: str, description: str, *, default: bool = True) -> Any:
+def _switch(name: str, description: str) -> Any:
     return BoolProperty(
         name=name,
         description=description,
-        default=default,
+        default=True,
         override=OVERRIDABLE,
         update=_changed,
     )

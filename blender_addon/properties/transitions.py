@@ -12,6 +12,7 @@ from typing import Any
 
 import bpy
 
+from ..sequencer.clock import frame_rate
 from ..worker.protocol import WorkerError
 
 EMOTIONS = (
@@ -136,7 +137,7 @@ def fill_changes(rows: Any, text: str) -> None:
     """
     items = parse(text)
     scene = bpy.context.scene
-    fps = scene.render.fps / scene.render.fps_base
+    fps = frame_rate(scene)
     start = rows.id_data.idiolect.start_frame
     rows.clear()
     for item in items:

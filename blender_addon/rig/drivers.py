@@ -45,13 +45,13 @@ class NotSimpleError(Exception):
     """A driver that cannot be turned round."""
 
 
-def keyed_property(owner: bpy.types.ID, path: str, index: int = 0) -> Property:
+def keyed_property(owner: bpy.types.ID, path: str) -> Property:
     """The property to key so that this one moves: itself, unless a driver moves it.
 
     Raises:
         NotSimpleError: if a driver moves it that cannot be turned round.
     """
-    found = Property(owner, path, index)
+    found = Property(owner, path, 0)
     for _ in range(_DEPTH):
         curve = _driver_of(found)
         if curve is None:

@@ -15,6 +15,7 @@ from . import flame, visemes
 from .bones import HEAD_TURNS, JAW_TURNS, Turn, eye_turns, face_axes, find_bones, turn_of
 from .builder import Builder
 from .controls import VISEME, Rig, Weights, stand_in_notes
+from .meshes import key_names
 from .names import ARKIT_KEYS, keys_by_channel
 
 # A mouth of fewer ARKit keys than this is better shown by visemes, where there are any.
@@ -35,7 +36,7 @@ def why_not(target: bpy.types.Object | None) -> str:
 def characters_in(scene: bpy.types.Scene) -> list[bpy.types.Object]:
     """The meshes of a scene that can speak, one for each rig: the one with the most keys."""
     able = [one for one in scene.objects if one.type == "MESH" and not why_not(one)]
-    able.sort(key=lambda one: -len(_key_names(one)))
+    able.sort(key=lambda one: -len(key_names(one)))
     found: list[bpy.types.Object] = []
     led: set[bpy.types.Object] = set()
     for one in able:
@@ -51,8 +52,8 @@ def rig_of(target: bpy.types.Object) -> Rig:
     meshes = _meshes_of(target, others=settings.other_meshes)
     builder = Builder()
     for mesh in meshes:
-        builder.add_keys(mesh, keys_by_channel(_key_names(mesh)))
-    shown = visemes.visemes_of(_key_names(target))
+        builder.add_keys(mesh, keys_by_channel(key_names(mesh)))
+    shown = visemes.visemes_of(key_names(target))
     mouth = _mouth(settings.mouth, builder.channels, shown, target)
     fitted = flame.fitted(target) if mouth == "EXPRESSIONS" else None
     made: set[str] = set()  # ARKit channels that are shown by something else than their own keys
@@ -60,7 +61,7 @@ def rig_of(target: bpy.types.Object) -> Rig:
     if mouth == "VISEMES":
         builder.leave_out(_is_mouth)
         for mesh in meshes:
-            found = visemes.visemes_of(_key_names(mesh))
+            found = visemes.visemes_of(key_names(mesh))
             builder.add_keys(mesh, {VISEME + name: (key,) for name, key in found.items()})
         made = {channel for channel in ARKIT_KEYS if _is_mouth(channel)}
         names = [name.removeprefix(VISEME) for name in builder.channels if name.startswith(VISEME)]
@@ -68,7 +69,7 @@ def rig_of(target: bpy.types.Object) -> Rig:
     elif fitted is not None:
         builder = Builder()
         for mesh in meshes[1:]:
-            builder.add_keys(mesh, keys_by_channel(_key_names(mesh)))
+            builder.add_keys(mesh, keys_by_channel(key_names(mesh)))
         builder.add_keys(target, flame.keys_of(target, fitted))
         made = set(fitted.channels)
         translate = functools.partial(_with_expressions, fitted=fitted)
@@ -190,11 +191,6 @@ def _meshes_of(target: bpy.types.Object, *, others: bool) -> tuple[bpy.types.Obj
         if ours and one.type == "MESH" and one.data.shape_keys is not None:
             found.setdefault(one.data.shape_keys, one)
     return tuple(found.values())
-
-
-def _key_names(mesh: bpy.types.Object) -> list[str]:
-    keys = mesh.data.shape_keys if mesh.type == "MESH" else None
-    return [block.name for block in list(keys.key_blocks)[1:]] if keys else []
 
 
 def _with_visemes(weights: Weights, names: list[str]) -> Weights:

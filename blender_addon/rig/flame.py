@@ -24,7 +24,7 @@ from mathutils import Matrix
 from ..worker.protocol import WorkerError
 from . import visemes
 from .bones import Turn, find_bones, turn_of
-from .meshes import basis_of, triangles_of
+from .meshes import basis_of, key_names, triangles_of
 
 Array = npt.NDArray[Any]
 
@@ -194,9 +194,7 @@ def _unpacked(packed: bytes) -> Fitted:
 
 
 def _numbered(mesh: bpy.types.Object, kind: str) -> dict[str, str]:
-    keys = mesh.data.shape_keys if mesh.type == "MESH" else None
-    names = [block.name for block in keys.key_blocks] if keys else []
-    matches = {name: re.fullmatch(rf"{kind}0*(\d+)", name) for name in names}
+    matches = {name: re.fullmatch(rf"{kind}0*(\d+)", name) for name in key_names(mesh)}
     return {f"{kind}{int(m.group(1)):03d}": name for name, m in matches.items() if m}
 
 

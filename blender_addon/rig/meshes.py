@@ -16,10 +16,15 @@ from .names import keys_by_channel
 Array = npt.NDArray[Any]
 
 
+def key_names(mesh_object: bpy.types.Object) -> list[str]:
+    """Names of the shape keys of an object, but for the basis; none if it is no mesh."""
+    keys = mesh_object.data.shape_keys if mesh_object.type == "MESH" else None
+    return [block.name for block in list(keys.key_blocks)[1:]] if keys else []
+
+
 def speech_keys_of(mesh_object: bpy.types.Object) -> dict[str, str]:
     """ARKit channel to the name of the shape key of this one mesh that shows it best."""
-    keys = mesh_object.data.shape_keys if mesh_object.type == "MESH" else None
-    found = keys_by_channel([block.name for block in list(keys.key_blocks)[1:]] if keys else [])
+    found = keys_by_channel(key_names(mesh_object))
     return {channel: names[0] for channel, names in found.items()}
 
 

@@ -134,13 +134,12 @@ def lip_gap_mm(weights: dict[str, Array], frames: int) -> Array:
     return np.sum(gaps, axis=0)
 
 
-def solve_within(gram: Array, targets: Array, high: float = 1.0, sweeps: int = 200) -> Array:
-    """Minimise x·G·x / 2 − b·x within 0..high by coordinate descent.
+def solve_within(gram: Array, targets: Array, sweeps: int = 200) -> Array:
+    """Minimise x·G·x / 2 − b·x within 0..1 by coordinate descent.
 
     Args:
         gram: (N, N) positive definite.
         targets: (T, N) b of each frame.
-        high: upper bound of every variable.
         sweeps: at most so many rounds.
 
     Returns:
@@ -151,7 +150,7 @@ def solve_within(gram: Array, targets: Array, high: float = 1.0, sweeps: int = 2
     for _ in range(sweeps):
         largest = 0.0
         for i in range(len(gram)):
-            new = np.clip(values[:, i] - slope[:, i] / gram[i, i], 0.0, high)
+            new = np.clip(values[:, i] - slope[:, i] / gram[i, i], 0.0, 1.0)
             change = new - values[:, i]
             slope = slope + change[:, None] * gram[i]
             values[:, i] = new

@@ -1,1 +1,1 @@
-"""The scene's sequencer: sound strips as speech, and speech as sound strips."""
+"""The scene's sequencer and its time: sound strips as speech, speech as sound strips, clocks."""

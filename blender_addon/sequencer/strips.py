@@ -13,6 +13,7 @@ from typing import Any
 import bpy
 
 from ..worker.protocol import WorkerError
+from .clock import frame_rate
 
 _SHORTEST_S = 0.05
 
@@ -54,7 +55,7 @@ def spoken_in(scene: bpy.types.Scene, name: str) -> Spoken:
     if reason := why_unusable(scene, name):
         raise _unusable(f"{reason}.", "Choose a sound strip that can be heard, or a file.")
     strip = next(strip for strip in sounds(scene) if strip.name == name)
-    fps = scene.render.fps / scene.render.fps_base
+    fps = frame_rate(scene)
     left, right = handles(strip)
     begin, length = _content(strip)
     first = max(left, begin)

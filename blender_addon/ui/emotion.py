@@ -7,8 +7,8 @@ from typing import Any
 import bpy
 
 from .. import properties
-from ..animation.task import frame_rate
 from ..properties import character_of, transitions
+from ..sequencer.clock import frame_rate
 from . import drawing
 from .style import draw_choice
 from .tab import CharacterTab

@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from .. import properties
 from ..animation import applying, raw_motion, tracks
-from ..animation.task import frame_rate
 from ..properties import character_of, transitions
+from ..sequencer.clock import Clock, frame_rate
 from ..worker.protocol import WorkerError
 
 COLOURS = {
@@ -91,7 +91,7 @@ def intensities_at(
     """What a character's list or sliders say at frames: (P, E); None where they say nothing."""
     settings = properties.of(target)
     emotion, fps = settings.emotion, frame_rate(scene)
-    clock = tracks.Clock(settings.start_frame, fps)
+    clock = Clock(settings.start_frame, fps)
     if emotion.source == "LIST" and len(emotion.changes):
         try:
             changes = tuple(tracks.changes_of_list(emotion.changes, scene, clock))
@@ -109,7 +109,7 @@ def _of_changes(changes: tuple[tracks.Change, ...]) -> tracks.Emotions:
     return tracks.emotions_of_changes(changes)
 
 
-def _interpolated(felt: tracks.Emotions, clock: tracks.Clock, frames: Floats) -> Floats:
+def _interpolated(felt: tracks.Emotions, clock: Clock, frames: Floats) -> Floats:
     seconds = [clock.seconds(float(frame)) for frame in frames]
     values = np.asarray(felt["intensities"])
     return np.stack([np.interp(seconds, felt["times_s"], column) for column in values.T], axis=1)

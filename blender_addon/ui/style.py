@@ -8,9 +8,9 @@ import bpy
 
 from .. import properties
 from ..animation import planning, reference
-from ..animation.task import frame_rate
 from ..environment import models
 from ..properties import character_of
+from ..sequencer.clock import frame_rate
 from . import drawing, presets
 from .tab import CharacterTab
 

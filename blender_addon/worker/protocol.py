@@ -20,18 +20,6 @@ from typing import Any
 PROTOCOL_VERSION = 1
 """Goes up whenever an old add-on and a new worker would misunderstand one another."""
 
-METHODS = (
-    "hello",
-    "status",
-    "load",
-    "encode_style",
-    "animate",
-    "face",
-    "cancel",
-    "shutdown",
-)
-"""What a worker can be asked. ``cancel`` is answered in mid-job; the rest wait their turn."""
-
 MAX_LINE_BYTES = 4 * 1024 * 1024
 """A longer line is no message of ours: it stops a stray binary from filling the memory."""
 

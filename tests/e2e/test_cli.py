@@ -231,28 +231,13 @@ def test_what_stood_there_stays_after_a_failure(run, tmp_path):
     assert output.read_text() == "mine"
 
 
-def mounted(folder, options):
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except OSError as error:
-        pytest.skip(f"mount: {error}")
-    if done.returncode:
-        pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
-
-
 @pytest.mark.parametrize("options", ["ro", "size=16k"])
 @pytest.mark.parametrize("suffix", [".npz", ".csv", ".json"])
-def test_a_read_only_folder_and_a_full_disk(run, speech, tmp_path, options, suffix):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted(folder, options)
-    try:
-        done = run(speech, "-o", folder / f"out{suffix}", "--fps", 240, code=2)
-        assert f"out{suffix}" in error_of(done)
-        assert list(folder.iterdir()) == []
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+def test_a_read_only_folder_and_a_full_disk(run, speech, mount, tmp_path, options, suffix):
+    folder = mount(tmp_path / "disk", options)
+    done = run(speech, "-o", folder / f"out{suffix}", "--fps", 240, code=2)
+    assert f"out{suffix}" in error_of(done)
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")

@@ -14,7 +14,7 @@ import bpy
 
 sys.path.insert(0, str(Path(__file__).parent))
 import window
-from window import centre_of_view, hands, jaw_of, module, picture, press, say, speech, view
+from window import centre_of_view, hands, jaw_of, module, picture, press, say, shown, speech, view
 
 FRAMES = range(1, 108)
 
@@ -22,15 +22,6 @@ FRAMES = range(1, 108)
 def head() -> bpy.types.Object:
     """Found afresh: undo makes references stale."""
     return bpy.data.objects["Head"]
-
-
-def shown(limit_s: float = 20.0) -> Iterator[float]:
-    """Wait until the live update has caught up."""
-    for _ in range(int(limit_s / 0.05)):
-        yield 0.05
-        if not module("jobs.live").busy():
-            return
-    raise AssertionError("the change was not shown in time")
 
 
 def keys() -> dict[str, list[tuple[float, float]]]:

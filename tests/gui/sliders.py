@@ -27,6 +27,7 @@ from window import (
     picture,
     press,
     say,
+    shown,
     speech,
     until_done,
     view,
@@ -43,15 +44,6 @@ def settings() -> bpy.types.PropertyGroup:
 def jaw() -> list[float]:
     """The jaw of the character, as it is keyed now."""
     return jaw_of(bpy.data.objects["Head"], FRAMES)
-
-
-def shown(limit_s: float = 20.0) -> Iterator[float]:
-    """Wait until the live update has caught up."""
-    for _ in range(int(limit_s / 0.05)):
-        yield 0.05
-        if not module("jobs.live").busy():
-            return
-    raise AssertionError("the change was not shown in time")
 
 
 def shown_at(mix: float) -> Iterator[float]:

@@ -108,6 +108,15 @@ def module(name: str) -> object:
     return sys.modules[f"{PACKAGE}.{name}"]
 
 
+def shown(limit_s: float = 20.0) -> Iterator[float]:
+    """Wait until the live update has caught up."""
+    for _ in range(int(limit_s / 0.05)):
+        yield 0.05
+        if not module("jobs.live").busy():
+            return
+    raise AssertionError("the change was not shown in time")
+
+
 def show_tab() -> Iterator[float]:
     """An empty scene, and the add-on's tab in the sidebar."""
     _, area, _ = view()

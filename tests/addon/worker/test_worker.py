@@ -323,38 +323,16 @@ def test_a_folder_that_cannot_be_written_to(animate, tmp_path):
     assert error.code == "unwritable_file" and error.hint
 
 
-@pytest.fixture
-def mount(tmp_path):
-    """Mounts a small file system; needs the rights of root."""
-    mounted = []
-
-    def make(options):
-        folder = tmp_path / "mounted"
-        folder.mkdir(exist_ok=True)
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except OSError as error:
-            pytest.skip(f"mount: {error}")
-        if done.returncode:
-            pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
-        mounted.append(folder)
-        return folder
-
-    yield make
-    for folder in mounted:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_a_full_disk_leaves_no_half_file(animate, mount):
-    folder = mount("size=16k")
+def test_a_full_disk_leaves_no_half_file(animate, mount, tmp_path):
+    folder = mount(tmp_path / "mounted", "size=16k")
     error = failure(animate(fps=120, output=str(folder / "out.npz")))
     assert error.code in ("unwritable_file", "disk_full") and "space" in str(error)
     assert list(folder.iterdir()) == []
 
 
-def test_a_read_only_folder(animate, mount):
-    error = failure(animate(output=str(mount("ro") / "out.npz")))
+def test_a_read_only_folder(animate, mount, tmp_path):
+    folder = mount(tmp_path / "mounted", "ro")
+    error = failure(animate(output=str(folder / "out.npz")))
     assert error.code == "unwritable_file" and error.hint
 
 

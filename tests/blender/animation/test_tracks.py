@@ -10,9 +10,10 @@ from scenes import speaking_mesh
 
 from blender_addon import keying
 from blender_addon.animation import tracks
-from blender_addon.animation.tracks import Change, Clock
+from blender_addon.animation.tracks import Change
 from blender_addon.properties import transitions
 from blender_addon.properties.transitions import EMOTIONS
+from blender_addon.sequencer.clock import Clock
 from blender_addon.worker.protocol import WorkerError
 
 pytestmark = pytest.mark.usefixtures("scene")
@@ -77,7 +78,10 @@ def test_no_transition_jumps(ease: str, duration: float) -> None:
 
 
 def test_a_constant_mixture_is_one_row() -> None:
-    felt = tracks.constant_emotions({"happiness": 0.6, "surprise": 0.3})
+    felt = tracks.emotions_of_changes(
+        Change(-np.inf, name, value, keep=True)
+        for name, value in (("happiness", 0.6), ("surprise", 0.3))
+    )
     assert len(felt["times_s"]) == 1
     assert at(felt, 5.0) == pytest.approx({"neutral": 0.1, "happiness": 0.6, "surprise": 0.3})
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from scenes import curves, points, speaking_mesh
 
-from blender_addon.animation import planning, speaking, tracks
+from blender_addon.animation import planning, speaking
 from blender_addon.sequencer import strips
+from blender_addon.sequencer.clock import Clock
 from blender_addon.worker.protocol import WorkerError
 
 pytestmark = [
@@ -123,7 +124,7 @@ def test_a_strip_that_is_gone(strip: Any) -> None:
 
 
 def test_conditions_follow_the_speed() -> None:
-    clock = tracks.Clock(start_frame=11, fps=24, speed=2.0)
+    clock = Clock(start_frame=11, fps=24, speed=2.0)
     assert clock.seconds(11 + 12) == pytest.approx(1.0)
 
 
