@@ -1,6 +1,6 @@
 """Puts two speech backbones that were trained apart into one file.
 
-    python -m training.pair_backbones FIRST SECOND --out FILE
+    python -m training.pair_backbones FIRST SECOND --out FILE [--share 0.75]
 
 The features are those of the first, phones are heard by both (`core.model.paired_backbone`). FILE
 is for `training.train --set backbone_weights=FILE`; a model whose decoder knows the first already
@@ -24,19 +24,20 @@ from training.backbone import load_backbone
 from training.command import command
 
 
-def pair(first: Path, second: Path, out: Path) -> None:
+def pair(first: Path, second: Path, out: Path, share: float = 0.5) -> None:
     """Writes the pair.
 
     Args:
         first: a file of `training.backbone`, or a model's.
         second: another one.
         out: file to write.
+        share: what the second's opinion counts.
 
     Raises:
         IdiolectError: one of them is missing, damaged, no single compact backbone, or does not fit.
     """
     one, two = _single(first), _single(second)
-    config = replace(BackboneConfig(), compact=one.config, second=two.config)
+    config = replace(BackboneConfig(), compact=one.config, second=two.config, second_share=share)
     both = build_backbone(config)
     assert isinstance(both, PairedBackbone)
     both.first.load_state_dict(one.state_dict())
@@ -66,9 +67,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("first", type=Path, help="its features are what the decoder hears")
     parser.add_argument("second", type=Path, help="it is asked for phones only")
+    parser.add_argument("--share", type=float, default=BackboneConfig.second_share,
+                        help="what the second's opinion counts (default: %(default)s)")  # fmt: skip
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
-    pair(options.first, options.second, options.out)
+    pair(options.first, options.second, options.out, options.share)
     return 0
 
 

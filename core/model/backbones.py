@@ -35,6 +35,8 @@ class BackboneConfig:
     second: CompactBackboneConfig | None = None
     """Sizes of a second compact one that is asked for its opinion on phones; None = there is
     none."""
+    second_share: float = 0.5
+    """What the second's opinion counts, between 0 and 1."""
 
     @property
     def in_checkpoint(self) -> bool:
@@ -50,7 +52,7 @@ def build_backbone(config: BackboneConfig) -> SpeechBackbone:
     """
     if config.kind == "compact":
         if config.second:
-            return PairedBackbone(config.compact, config.second)
+            return PairedBackbone(config.compact, config.second, config.second_share)
         return CompactBackbone(config.compact)
     if config.kind == "wav2vec2":
         return Wav2Vec2Backbone(config.source, config.architecture)

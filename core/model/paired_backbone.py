@@ -26,16 +26,25 @@ class PairedBackbone(SpeechBackbone):
     Args:
         first: Sizes of the first.
         second: Sizes of the second, which must hear as many mel bands.
+        share: What the second's opinion counts, 0..1; the first's counts the rest.
 
     Raises:
-        IdiolectError: They do not.
+        IdiolectError: They do not, or the share is none.
     """
 
     phone_logits_available = True
     hears_batches = True
 
-    def __init__(self, first: CompactBackboneConfig, second: CompactBackboneConfig) -> None:
+    def __init__(
+        self, first: CompactBackboneConfig, second: CompactBackboneConfig, share: float = 0.5
+    ) -> None:
         super().__init__()
+        if not 0.0 < share < 1.0:
+            raise IdiolectError(
+                f"the second speech backbone's share must lie between 0 and 1, not {share:g}",
+                code="config_invalid",
+                setting="backbone.second_share",
+            )
         if first.mel_bands != second.mel_bands:
             raise IdiolectError(
                 f"the two speech backbones hear {first.mel_bands} and {second.mel_bands} bands",
@@ -44,6 +53,7 @@ class PairedBackbone(SpeechBackbone):
                 setting="backbone.second.mel_bands",
             )
         self.first, self.second = CompactBackbone(first), CompactBackbone(second)
+        self.share = share
         self.log_mel = self.first.log_mel
         self.feature_dim = self.first.feature_dim
         self.context_frames: int | None = max(
@@ -55,8 +65,8 @@ class PairedBackbone(SpeechBackbone):
         hidden, one = self.first.features_of(log_mel, lengths)
         _, two = self.second.features_of(log_mel, lengths)
         assert one is not None and two is not None  # compact backbones know phones
-        both = torch.stack((one.log_softmax(-1), two.log_softmax(-1)))
-        return SpeechFeatures(hidden, both.logsumexp(0))
+        believed = torch.lerp(one.softmax(-1), two.softmax(-1), self.share)
+        return SpeechFeatures(hidden, believed.clamp_min(1e-8).log())
 
     def forward(self, samples: Tensor, lengths: Tensor | None = None) -> SpeechFeatures:
         """Level-normalised samples (B, S) at 16 kHz to S // 320 frames of features and phones."""

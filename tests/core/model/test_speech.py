@@ -234,12 +234,11 @@ def test_every_phone_has_one_viseme() -> None:
 def test_a_pair_keeps_the_features_of_the_first_and_averages_what_both_believe() -> None:
     other = CompactBackboneConfig(stem_dim=8, dim=12, kernel=7, dilations=(1, 4))
     torch.manual_seed(3)
-    pair = PairedBackbone(SMALL, other).eval()
+    pair = PairedBackbone(SMALL, other, share=0.75).eval()
     samples = noise(3)
     both, one, two = pair(samples), pair.first(samples), pair.second(samples)
     assert torch.equal(both.hidden, one.hidden)
-    mean = (one.phone_logits.softmax(-1) + two.phone_logits.softmax(-1)) / 2
-    torch.testing.assert_close(both.phone_logits.softmax(-1), mean)
+    torch.testing.assert_close(both.posteriors, 0.25 * one.posteriors + 0.75 * two.posteriors)
     assert (one.phone_logits - two.phone_logits).abs().max() > 0.1  # they do differ
     assert pair.context_frames == max(pair.first.context_frames, pair.second.context_frames)
     assert pair(torch.zeros(1, 100)).phone_logits.shape == (1, 0, len(PHONES))
@@ -258,3 +257,5 @@ def test_a_pair_hears_a_padded_clip_as_it_is_alone() -> None:
 def test_a_pair_must_hear_the_same_bands() -> None:
     with pytest.raises(IdiolectError, match="80 and 40 bands"):
         PairedBackbone(CompactBackboneConfig(), CompactBackboneConfig(mel_bands=40))
+    with pytest.raises(IdiolectError, match="between 0 and 1"):
+        PairedBackbone(SMALL, SMALL, share=1.0)
