@@ -136,7 +136,9 @@ def parting_level(
     for first, last in runs(silence >= 0.5):
         at_an_end = first == 0 or last == len(silence) - 1
         if at_an_end or last - first + 1 >= shortest_s * SPEECH_RATE_HZ:
-            resting[int(first) + (_LINGERING if first > 0 else 0) : int(last) + 1] = True
+            # Lips that are shut already stay so.
+            lingers = first > 0 and not possible[int(first) : int(first) + _LINGERING].any()
+            resting[int(first) + (_LINGERING if lingers else 0) : int(last) + 1] = True
     apart = runs(~possible & ~resting)
     return _envelope(apart, times, _NEAR / SPEECH_RATE_HZ)
 

@@ -108,6 +108,15 @@ def test_lips_stay_shut_on_closures_and_in_pauses(phone: str, frames: int) -> No
     np.testing.assert_array_equal(done, 0.0)
 
 
+def test_lips_that_shut_on_the_last_sound_stay_shut_in_the_pause_after_it() -> None:
+    weights = talking().weights.copy()
+    weights[100:125] = 0.0
+    shut = MotionClip(weights, ARKIT_CHANNELS, 50.0)
+    heard = heard_as(("M", 100, 105), ("SIL", 105, 125))
+    done = finish(shut, replace(BARE, parting_guard=True), heard)
+    np.testing.assert_array_equal(done.weights[100:123], 0.0)
+
+
 def test_the_hush_inside_a_consonant_is_no_pause() -> None:
     weights = talking().weights.copy()
     weights[100:104] = 0.0
