@@ -31,13 +31,13 @@ class FinishSettings:
 
     closure_guard: bool = True
     """Seal the lips wherever p, b or m was heard with confidence."""
-    closure_confidence: float = 0.4
+    closure_confidence: float = 0.35
     """Probability of p, b or m above which they are sealed."""
     closure_ramp_s: float = 0.05
     """Time the lips take to meet and to part."""
     parting_guard: bool = True
     """Part the lips a little wherever there is speech in which no p, b or m was heard."""
-    parting_confidence: float = 0.4
+    parting_confidence: float = 0.35
     """Probability of p, b or m below which they are parted."""
     silence_gate: bool = True
     """Close and calm the mouth where nothing is said."""

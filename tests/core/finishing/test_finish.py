@@ -67,7 +67,7 @@ def test_guard_seals_the_lips_on_the_head(phone: str) -> None:
 
 def test_guard_needs_confidence() -> None:
     heard = heard_as(("M", 100, 104))
-    unsure = replace(heard, closure=heard.closure * 0.4)
+    unsure = replace(heard, closure=heard.closure * 0.3)
     done = finish(talking(), FinishSettings(), unsure)
     assert lip_gap_mm(done.weights).max(1)[100:104].min() > CLOSED_MM
 
