@@ -16,7 +16,9 @@ strangers the mean over its people.
 
 SCS and the synchrony score come from networks that learn from the corpus' training split, once
 (`training.judges`); --no-judges leaves them out. What codes hold is measured over the same clips
-(`training.code_report`).
+(`training.code_report`); where everything in a split is said by several people, as in the split
+same-speech of `training.synthesis.study_corpus`, also whether content codes of the same speech are
+alike (`training.same_speech`).
 
 Raw motion is measured; --finish measures what `core.finishing` makes of it. Motion in the spaces
 "flame" and "vertices" needs --lips, since regions of those meshes cannot be shipped.
@@ -57,6 +59,7 @@ from training.judges import Judges, load_judges
 from training.motion_score import MotionScore
 from training.ready_styles import MEAN, styled_name
 from training.report import markdown
+from training.same_speech import content_across_people
 from training.surfaces import FLAME_LIP_PAIR, Surface, surface_for
 
 log = logging.getLogger(__name__)
@@ -352,7 +355,8 @@ def main(arguments: list[str] | None = None) -> int:
             report = None
             if not options.no_codes:
                 report = code_report(animator, corpus, clips, surface)
-                found.codes = report.findings
+                across = content_across_people(animator, corpus, clips)
+                found.codes = report.findings | across
             if options.out:
                 folder = options.out / "figures" / Path(path).stem
                 write_figures(folder, animator, corpus, found, surface, report)

@@ -114,12 +114,18 @@ def content_across_people(
     """Ask a model's content codes, and the motion itself.
 
     Returns:
-        By what was asked: value, chance and count; nothing of a model without a content encoder.
+        By what was asked: value, chance and count; nothing of a model without a content encoder,
+        or where some clip says what nobody else does.
     """
     if animator.engine.model.content_encoder is None:
         return {}
     speech = spoken_alike(corpus, clips)
     people = [corpus.clips[index].identity for index in clips]
+    speakers: dict[int, set[str]] = {}
+    for which, person in zip(speech, people, strict=True):
+        speakers.setdefault(which, set()).add(person)
+    if -1 in speakers or any(len(said_by) < 2 for said_by in speakers.values()):
+        return {}
     codes = [content_codes(animator, corpus, index) for index in clips]
     codes = [one / np.maximum(np.linalg.norm(one, axis=1, keepdims=True), 1e-9) for one in codes]
     motion = [corpus.clip_motion(index) for index in clips]

@@ -12,6 +12,7 @@ style, the mean of what they read from their clips. Strangers are known by one c
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
@@ -95,10 +96,10 @@ def run_study(
             log.info("%s, seed %d: %s", variant.name, seed, " ".join(variant.changes))
             path = out / variant.folder(seed) / "model.safetensors"
             if not _finished(path, budget.steps):
-                record.forget([v.name for v in variants if v.training == variant.training], seed)
                 config = config_of(variant, corpus, budget, [*settings, f"seed={seed}"])
                 _train(config, corpus, path.parent, progress)
-            run = record.run(variant.name, seed)
+            mark = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+            run = record.run(variant.name, seed, mark)
             clock = path.parent / "seconds.json"
             if clock.exists():
                 run.train_s = json.loads(clock.read_text(encoding="utf-8"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +82,7 @@ class Run:
 
     Attributes:
         seed: What everything random in it followed from.
+        model: Tells the trained model from any other.
         train_s: Seconds that it took, in one go; not a number where that is not known.
         evaluations: By split.
         across: What content codes hold of the same speech by several people
@@ -91,6 +91,7 @@ class Run:
     """
 
     seed: int
+    model: str
     train_s: float = math.nan
     evaluations: dict[str, Evaluation] = field(default_factory=dict)
     across: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -119,7 +120,8 @@ class Outcome:
 class Record:
     """`study.json`: everything that was found, also by earlier starts of the same study.
 
-    What was found under another budget, or on another choice of clips, is not taken over.
+    What was found under another budget, on another choice of clips, or of a model that was trained
+    anew since, is not taken over.
     """
 
     def __init__(self, path: Path, budget: Budget, limit: int | None) -> None:
@@ -130,23 +132,15 @@ class Record:
             if {**found, "variants": {}} == self._data:
                 self._data = found
 
-    def run(self, name: str, seed: int) -> Run:
-        """What is known of a run; nothing yet, where it is new."""
+    def run(self, name: str, seed: int, model: str) -> Run:
+        """What is known of a run; nothing yet, where it is new, or of another model."""
         for told in self._data["variants"].get(name, {}).get("runs", ()):
-            if told["seed"] == seed:
+            if told["seed"] == seed and told["model"] == model:
                 splits = told["splits"].items()
                 found = {split: Evaluation.from_dict(one) for split, one in splits}
                 rest = (with_nan(told[name]) for name in ("across", "planted"))
-                return Run(seed, math.nan, found, *rest)
-        return Run(seed)
-
-    def forget(self, names: Sequence[str], seed: int) -> None:
-        """Drop what was found of a training that is made anew."""
-        for name in names:
-            one = self._data["variants"].get(name)
-            if one is not None:
-                one["runs"] = [run for run in one["runs"] if run["seed"] != seed]
-        self._write()
+                return Run(seed, model, math.nan, found, *rest)
+        return Run(seed, model)
 
     def note(self, outcome: Outcome) -> None:
         """Write what is known of a variant."""
@@ -162,9 +156,6 @@ class Record:
             "parameters": outcome.parameters,
             "runs": [runs[seed] for seed in sorted(runs)],
         }
-        self._write()
-
-    def _write(self) -> None:
         with atomic_path(self.path) as beside:
             beside.write_text(json.dumps(self._data, indent=1), encoding="utf-8")
 
@@ -172,6 +163,7 @@ class Record:
 def _told(run: Run) -> dict[str, Any]:
     return {
         "seed": run.seed,
+        "model": run.model,
         "train_s": without_nan(run.train_s),
         "splits": {split: found.to_dict() for split, found in run.evaluations.items()},
         "across": without_nan(run.across),

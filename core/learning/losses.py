@@ -40,6 +40,8 @@ class LossWeights:
     """Error of the gap between the lips, in millimetres, heaviest where the lips should be shut."""
     closure_sharpness: float = 0.7
     """How fast that weight falls with the true gap: exp(-sharpness · gap in mm)."""
+    lip_range: float = 0.0
+    """Error of how far the lips move in a clip: the deviation of their gap, in millimetres."""
     silence: float = 2.0
     """Movement of the mouth while nobody speaks."""
     identity: float = 0.1
@@ -152,6 +154,29 @@ def lip_loss(
     tightest = torch.minimum(wanted, gap.detach()).clamp_min(0.0)
     weight = torch.exp(-sharpness * tightest) + 0.1
     return _mean((gap - wanted).abs() * weight, mask)
+
+
+def lip_range_loss(predicted: Tensor, true: Tensor, mask: Tensor, lip_matrix: Tensor) -> Tensor:
+    """Error of the deviation over time of the lips' gap, in millimetres.
+
+    Whoever is unsure is nearest to every performance by moving less than any of them does: errors
+    by frame make lips that move too little, and that is what this asks for.
+
+    Args:
+        predicted: (B, T, C).
+        true: (B, T, C).
+        mask: (B, T).
+        lip_matrix: (L, C), millimetres for a full weight.
+    """
+
+    def deviation(motion: Tensor) -> Tensor:
+        gap = (motion @ lip_matrix.T).mean(-1)  # (B, T), but for the gap at rest
+        weight = mask.to(gap.dtype)
+        count = weight.sum(1, keepdim=True).clamp_min(1.0)
+        mean = (gap * weight).sum(1, keepdim=True) / count
+        return ((gap - mean).square() * weight).sum(1).div(count[:, 0]).add(1e-4).sqrt()
+
+    return (deviation(predicted) - deviation(true)).abs().mean()
 
 
 def silence_loss(predicted: Tensor, silent: Tensor, mask: Tensor, mouth: Tensor) -> Tensor:

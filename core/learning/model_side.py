@@ -195,6 +195,9 @@ class ModelSide(Side):
                 weights.closure_sharpness,
             )
             terms["lips"] = Term(loss, weights.lips)
+        if weights.lip_range > 0.0:
+            loss = losses.lip_range_loss(predicted, batch.motion, mask, face.lip_matrix)
+            terms["lip_range"] = Term(loss, weights.lip_range)
         if weights.silence > 0.0:
             shown = self._compared(predicted)
             loss = losses.silence_loss(shown, batch.silent, mask, face.mouth)

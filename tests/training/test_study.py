@@ -16,7 +16,7 @@ from core.emotions import EMOTIONS
 from core.model.config import load_toml
 from core.phones import PHONE_INDEX
 from tests.training.small_corpus import save_small_backbone
-from training import ablate, speed
+from training import ablate, evaluate, speed
 from training.corpus import Corpus
 from training.evaluate import Evaluation, style_for
 from training.motion_phones import distance, motion_phone_error
@@ -130,6 +130,11 @@ def test_presets_are_trained_and_measured_by_one_command(
         by_clip = f"{name}, by one clip"
         assert measured(name, "test-a", "lve_mm") != measured(by_clip, "test-a", "lve_mm")
         assert measured(name, "test-b", "lve_mm") == measured(by_clip, "test-b", "lve_mm")
+    # The other command asks the same, where all is said by several people.
+    mimic = str(tmp_path / "out" / "mimic" / "model.safetensors")
+    arguments = ["--checkpoint", mimic, "--corpus", str(corpus.folder), "--no-judges"]
+    assert evaluate.main([*arguments, "--split", "same-speech"]) == 0
+    assert "| content codes: found |" in capsys.readouterr().out
     # What is done is kept: the files are those of the first time.
     before = baseline.stat().st_mtime_ns
     assert ablate.main([*command, "--variants", ablate.BASELINE]) == 0
@@ -161,7 +166,7 @@ def outcome(name: str, *measured: float) -> Outcome:
     runs = []
     for seed, value in enumerate(measured, 1):
         everything = dict.fromkeys(MEASURES, value) | {"scs": 1 - value, "clips": 1.0}
-        runs.append(Run(seed, 60.0, {"test-a": Evaluation(name, 1, everything)}))
+        runs.append(Run(seed, f"m{seed}", 60.0, {"test-a": Evaluation(name, 1, everything)}))
     return Outcome(Variant(name, "tiny"), 1000, runs)
 
 
@@ -181,14 +186,12 @@ def test_a_record_keeps_what_was_found(tmp_path: Path) -> None:
     found = outcome("a", 0.1, 0.2)
     found.runs[0].across = {"x": {"value": 1.0, "chance": float("nan"), "count": 3}}
     Record(path, Budget(), None).note(found)
-    again = Record(path, Budget(), None).run("a", 1)
+    again = Record(path, Budget(), None).run("a", 1, "m1")
     assert again.evaluations["test-a"].everything["scs"] == 0.9
     assert np.isnan(again.across["x"]["chance"])
-    assert not Record(path, Budget(steps=7), None).run("a", 1).evaluations
-    record = Record(path, Budget(), None)
-    record.forget(["a"], 1)  # its training is made anew
-    assert not Record(path, Budget(), None).run("a", 1).evaluations
-    assert Record(path, Budget(), None).run("a", 2).evaluations
+    assert not Record(path, Budget(steps=7), None).run("a", 1, "m1").evaluations
+    assert not Record(path, Budget(), None).run("a", 1, "trained anew").evaluations
+    assert Record(path, Budget(), None).run("a", 2, "m2").evaluations
 
 
 def test_every_variant_of_every_study_is_a_valid_training(corpus: Corpus, backbone: Path) -> None:

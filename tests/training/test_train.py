@@ -249,6 +249,22 @@ def test_closures_weigh_most_in_the_lip_loss() -> None:
     assert errors[0] > 2 * errors[1] > 4 * errors[2] > 0
 
 
+def test_lips_that_move_too_little_are_asked_to_move_more() -> None:
+    true = torch.sin(torch.arange(40.0))[None, :, None]
+    matrix, mask = torch.tensor([[10.0]]), torch.ones(1, 40, dtype=torch.bool)
+    deviation = 10 * true.std(correction=0)
+    found = losses.lip_range_loss(0.5 * true, true, mask, matrix)
+    torch.testing.assert_close(found, 0.5 * deviation, rtol=1e-3, atol=1e-3)
+    assert losses.lip_range_loss(true + 3.0, true, mask, matrix) < 1e-4  # how far, not where
+    small = (0.5 * true).requires_grad_()
+    losses.lip_range_loss(small, true, mask, matrix).backward()
+    assert small.grad is not None and (small.grad * true).sum() < 0  # downhill is wider
+    padded = torch.cat([0.5 * true, torch.full((1, 9, 1), 99.0)], dim=1)
+    longer = torch.cat([true, torch.zeros(1, 9, 1)], dim=1)
+    half = torch.arange(49)[None] < 40
+    torch.testing.assert_close(losses.lip_range_loss(padded, longer, half, matrix), found)
+
+
 def test_losses_ignore_padding() -> None:
     true, predicted = torch.rand(1, 6, 3), torch.rand(1, 6, 3)
     predicted[0, 4:] = 99.0
