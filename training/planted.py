@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,9 +72,10 @@ class Planted:
         """For tables."""
         if self.kind == "predicted":
             return self.kind
-        return f"{self.kind} {'±' if self.kind == 'jittered' else ''}{self.error:+.0%}".replace(
-            "±+", "±"
-        )
+        if self.error == 0.0:
+            return "as measured"
+        sign = "±" if self.kind == "jittered" else "+" if self.error > 0.0 else "−"
+        return f"{self.kind} {sign}{abs(self.error):.0%}"
 
 
 @torch.inference_mode()
@@ -191,7 +193,7 @@ def planted_table(found: Sequence[Planted]) -> list[str]:
         header.append(MEASURES[key].label + unit)
     rows = []
     for one in found:
-        cells = [f"{one.model[key]:.3g} ({one.truth[key]:.3g})" for key in SHOWN]
+        cells = [f"{_cell(one.model[key])} ({_cell(one.truth[key])})" for key in SHOWN]
         rows.append([one.name, f"{one.apart_ms:.0f}", *cells])
     return table(header, rows)
 
@@ -219,6 +221,10 @@ def planted_figure(found: Sequence[Planted]) -> plots.Figure:
         panels.append((f"{measure.label} {f'({measure.unit})' if measure.unit else ''}", lines))
     return plots.falls("errors of durations (thin: the truth, warped alike)",
                        "ends of phones off (ms)", panels)  # fmt: skip
+
+
+def _cell(value: float) -> str:
+    return f"{value:.3g}" if math.isfinite(value) else "–"
 
 
 def _none(one: Planted) -> bool:
