@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -125,7 +126,7 @@ def second_opinion(
         (N,) index into `core.phones.PHONES`; -1 where it has no opinion.
     """
     opinion = np.full(frames, -1, dtype=np.int64)
-    aligner = Aligner(lambda word: pronunciations(word)[0])
+    aligner = _aligner()
     pieces = list(_pieces(words, frames))
     for piece, samples in zip(pieces, _cut(pieces, blocks), strict=False):
         if stop():
@@ -135,6 +136,11 @@ def second_opinion(
             first, last = (piece.first + round(t * FEATURE_RATE_HZ) for t in (start_s, end_s))
             opinion[first : min(last, piece.last)] = PHONE_INDEX[phone]
     return opinion
+
+
+@cache
+def _aligner() -> Aligner:
+    return Aligner(lambda word: pronunciations(word)[0])
 
 
 class _Piece(NamedTuple):
