@@ -51,6 +51,9 @@ _PARTED = 0.06
 _NEAR = 2
 """Speech frames (40 ms) around a possible closure in which the lips may be shut as well."""
 
+_LONG = 5
+"""Speech frames (100 ms) from which on a closure is long."""
+
 _LINGERING = 4
 """Speech frames (80 ms) of a pause in which the last sound, too weak to be heard, still goes on."""
 
@@ -103,7 +106,7 @@ def sealedness(weights: np.ndarray, columns: Columns) -> np.ndarray:
 def closure_level(
     closure: np.ndarray, times: np.ndarray, confidence: float, ramp_s: float
 ) -> np.ndarray:
-    """How far the lips must be together, (T,).
+    """How far the lips must be together, (T,). Ends of a long closure are blurred, and left out.
 
     Args:
         closure: (N,) probability of p, b or m.
@@ -111,7 +114,11 @@ def closure_level(
         confidence: Probability from which on they are.
         ramp_s: Time the lips take to meet and to part.
     """
-    return _envelope(runs(closure >= confidence), times, ramp_s)
+    shut = [
+        (first + 1, last - 1) if last - first + 1 >= _LONG else (first, last)
+        for first, last in runs(closure >= confidence)
+    ]
+    return _envelope(shut, times, ramp_s)
 
 
 def parting_level(

@@ -82,6 +82,17 @@ def test_a_single_frame_closure_survives_smoothing() -> None:
     assert lip_gap_mm(done.weights[60:61]).max() <= CLOSED_MM
 
 
+def test_a_long_closure_is_shut_within_its_blurred_ends() -> None:
+    settings = replace(FinishSettings(**LIFELESS), parting_guard=False)
+    short = finish(talking(), settings, heard_as(("M", 100, 104)))
+    long = finish(talking(), settings, heard_as(("M", 100, 108)))
+    assert (lip_gap_mm(short.weights[100:104]).max(1) <= CLOSED_MM).all()
+    gap = lip_gap_mm(long.weights[98:110]).max(1)
+    assert (gap[3:9] <= CLOSED_MM).all()
+    assert gap[0] > CLOSED_MM and gap[-1] > CLOSED_MM
+    assert gap[2] > lip_gap_mm(short.weights[100:101]).max() and gap[2] < 0.7 * gap[0]
+
+
 def test_lips_that_shut_on_a_vowel_are_parted_and_others_left_alone() -> None:
     raw = talking()
     weights = raw.weights.copy()
