@@ -54,8 +54,8 @@ _NEAR = 2
 _LONG = 5
 """Speech frames (100 ms) from which on a closure is long."""
 
-_LINGERING = 4
-"""Speech frames (80 ms) of a pause in which the last sound, too weak to be heard, still goes on."""
+_LINGERING = 6
+"""Speech frames (120 ms) of a pause in which the last sound goes on, too weak to be heard."""
 
 
 def seal(weights: np.ndarray, columns: Columns, closure: np.ndarray) -> None:

@@ -114,8 +114,8 @@ def test_lips_stay_shut_on_closures_and_in_pauses(phone: str, frames: int) -> No
     done = finish(shut, replace(BARE, parting_guard=True), heard).weights[100 : 100 + frames]
     if phone == "SIL":
         # The last sound lingers on; the lips meet after it.
-        assert lip_gap_mm(done[:4]).max(1).min() > 2 * CLOSED_MM
-        done = done[6:-2]
+        assert lip_gap_mm(done[:6]).max(1).min() > 2 * CLOSED_MM
+        done = done[8:-2]
     np.testing.assert_array_equal(done, 0.0)
 
 
