@@ -67,6 +67,21 @@ def test_a_quiet_file_end_is_a_closed_calm_mouth(animator, speech_file):
     assert np.ptp(gap[-30:]) < 0.1
 
 
+@pytest.mark.parametrize("beat_s", [0.15, 0.25, 0.5])
+@pytest.mark.parametrize("fade_s", [0.02, 0.1])
+def test_drums_do_not_talk(animator, beat_s, fade_s):
+    rng = np.random.default_rng(5)
+    time = np.arange(4000) / 16000
+    sound = 1e-4 * rng.normal(size=3 * 16000)
+    for start_s in np.arange(0.2, 2.6, beat_s):
+        first = round(start_s * 16000)
+        burst = rng.normal(size=len(time)) * np.exp(-time / fade_s)
+        thump = 2 * np.sin(2 * np.pi * 90 * time) * np.exp(-time / 0.06) * rng.integers(0, 2)
+        sound[first : first + len(time)] += burst + thump
+    gap = widest_gap_mm(animator.animate(sound.astype(np.float32), fps=30.0))
+    assert gap.max() < 1.0, "millimetres"
+
+
 def test_styles_differ_as_their_names_say(animator, speech_file):
     def motion(style: str) -> MotionClip:
         return animator.animate(speech_file, style=style, fps=50)
