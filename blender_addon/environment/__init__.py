@@ -8,6 +8,15 @@ Standard library only: the command line and the tests use it without Blender.
 """
 
 from .place import Environment, current, data_dir, find_python
-from .setting_up import check, remove, set_up
+from .setting_up import check, download_commands, remove, set_up
 
-__all__ = ["Environment", "check", "current", "data_dir", "find_python", "remove", "set_up"]
+__all__ = [
+    "Environment",
+    "check",
+    "current",
+    "data_dir",
+    "download_commands",
+    "find_python",
+    "remove",
+    "set_up",
+]

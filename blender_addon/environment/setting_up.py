@@ -102,6 +102,21 @@ def check(python: Path) -> dict[str, Any]:
         client.close()
 
 
+def download_commands(device: str, folder: str) -> list[str]:
+    """What to run on a computer with network, like this one, to fill a folder of wheels.
+
+    Args:
+        device: what is to compute, as for ``set_up``.
+        folder: where the wheels are to go; empty for ``wheels``.
+
+    Raises:
+        WorkerError: if no build of PyTorch gives this device here, or our files are damaged.
+    """
+    build = packages.choose_build(packages.detect(), device)
+    requirements = packages.read_requirements(find_root() / "requirements.txt")
+    return packages.download_commands(requirements, build, folder or "wheels")
+
+
 def remove() -> int:
     """Delete our environments, of all requirements. Returns how many there were.
 

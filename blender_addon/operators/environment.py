@@ -8,6 +8,7 @@ from .. import environment, preferences
 from ..jobs import job
 from ..jobs.buttons import JobOperator
 from ..worker.client import close_client, get_client
+from ..worker.protocol import WorkerError
 from .common import WorkerOperator
 
 
@@ -106,7 +107,33 @@ class IDIOLECT_OT_remove_environment(JobOperator, bpy.types.Operator):
         return job.Outcome(f"Removed {count} environment{'s' if count != 1 else ''}")
 
 
+class IDIOLECT_OT_copy_download_commands(bpy.types.Operator):
+    """Copy Download Commands."""
+
+    bl_idname = "idiolect.copy_download_commands"
+    bl_label = "Copy Download Commands"
+    bl_description = (
+        "Copy to the clipboard what to run on a computer with network, of the same system and"
+        " Python, to fill the folder of wheels for this one"
+    )
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Copy them."""
+        settings = preferences.of(context)
+        folder = preferences.absolute(settings.wheel_folder)
+        try:
+            commands = environment.download_commands(settings.device, folder)
+        except WorkerError as error:
+            self.report({"ERROR"}, f"{error.message} {error.hint}")
+            return {"CANCELLED"}
+        context.window_manager.clipboard = "\n".join(commands)
+        self.report({"INFO"}, f"{len(commands)} commands are on the clipboard")
+        return {"FINISHED"}
+
+
 CLASSES = (
+    IDIOLECT_OT_copy_download_commands,
     IDIOLECT_OT_setup_environment,
     IDIOLECT_OT_repair_environment,
     IDIOLECT_OT_check_environment,

@@ -69,7 +69,9 @@ class IdiolectPreferences(bpy.types.AddonPreferences):
             if reason := preferences.why_no_set_up(preferences.of(context)):
                 drawing.say(box, f"Set Up: {reason}", "INFO", width)
         drawing.draw_outcome(box, width)
-        box.prop(self, "wheel_folder")
+        row = box.row()
+        row.prop(self, "wheel_folder")
+        row.operator("idiolect.copy_download_commands", text="", icon="COPYDOWN")
         box.prop(self, "base_python")
         box.prop(self, "worker_python")
 

@@ -1,10 +1,14 @@
 """The pip commands for every system and device, and how the build of PyTorch is chosen."""
 
+from pathlib import Path
+
 import pytest
+from idiolect_addon import environment
 from idiolect_addon.environment import packages
 from idiolect_addon.environment.packages import Machine
 from idiolect_addon.worker.protocol import WorkerError
 
+ROOT = Path(__file__).resolve().parents[3]
 LINUX, WINDOWS = Machine("linux", "x86_64"), Machine("win32", "amd64")
 MAC, INTEL_MAC = Machine("darwin", "arm64"), Machine("darwin", "x86_64")
 RTX_40 = {"driver": 580, "capability": (8, 9)}
@@ -168,3 +172,15 @@ def test_the_download_commands_fetch_the_same_build():
     assert "torch==2.13.0" in first and "whl/cu126" in first and "--no-deps" in first
     assert "\"torchaudio==2.11.0 ; sys_platform == 'win32'\"" in second
     assert '"torch==2.13.0" "numpy>=1.26,<3"' in second, "so that pip takes the build in the folder"
+
+
+def test_the_download_commands_are_for_this_computer():
+    machine = packages.detect()
+    first, second = environment.download_commands("cpu", "")
+    assert '-d "wheels"' in first and '-d "wheels"' in second
+    assert ("whl/cpu" in first) == (machine.platform != "darwin")
+    lines = packages.read_requirements(ROOT / "requirements.txt")
+    assert next(line for line in lines if line.startswith("torch==")) in first
+    with pytest.raises(WorkerError) as caught:
+        environment.download_commands("abacus", "")
+    assert caught.value.setting == "device"

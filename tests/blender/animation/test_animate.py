@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -325,6 +326,14 @@ def test_set_up_from_a_folder_without_wheels_says_so(monkeypatch, tmp_path: Path
     assert job.last_outcome.details
     with pytest.raises(RuntimeError, match="no environment to remove"):
         bpy.ops.idiolect.remove_environment()
+
+
+def test_what_fills_a_folder_of_wheels_is_copied(monkeypatch) -> None:
+    assert bpy.ops.idiolect.copy_download_commands() == {"FINISHED"}
+    wrong = preferences.Settings(device="mps" if sys.platform != "darwin" else "cuda")
+    monkeypatch.setattr(preferences, "of", lambda context: wrong)
+    with pytest.raises(RuntimeError, match="device"):
+        bpy.ops.idiolect.copy_download_commands()
 
 
 def test_check_says_who_answers() -> None:

@@ -236,7 +236,8 @@ def test_the_preferences_draw(ready) -> None:
     text = " ".join(words)
     for field in fields:
         assert f"<{field}>" in text
-    assert "[idiolect.setup_environment]" in text and "[idiolect.check_environment]" in text
+    for button in ("setup_environment", "check_environment", "copy_download_commands"):
+        assert f"[idiolect.{button}]" in text
     assert ("allow Online Access" in text) == (not bpy.app.online_access)
 
 
