@@ -53,6 +53,7 @@ from core.model.style import IdentityStyles
 from core.motion import MotionClip
 from training.batches import main_emotion
 from training.code_report import code_report
+from training.command import command
 from training.corpus import UNKNOWN_EMOTION, Corpus
 from training.evaluation_figures import write_figures
 from training.judges import Judges, load_judges
@@ -324,55 +325,51 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        corpus = Corpus(options.corpus)
-        clips = corpus.select(options.split)[: options.limit]
-        surface = surface_for(
-            corpus.space,
-            corpus.channels,
-            lips=options.lips,
-            upper_face=options.upper_face,
-            lip_pair=(options.lip_pair[0], options.lip_pair[1]),
-            flame=FlameModel(load_flame(options.flame)) if options.flame else None,
-        )
-        finishing = FinishSettings() if options.finish else None
-        paths = options.compare or [options.checkpoint]
-        animators = [Animator(path, options.device) for path in paths]
-        for animator in animators:
-            _check_fits(animator, corpus)
-        judges = None if options.no_judges else load_judges(corpus)
-        evaluations = {}
-        for path, animator in zip(paths, animators, strict=True):
-            found = evaluate(
-                animator, corpus, clips, surface, finishing,
-                judges=judges, same_emotion=options.same_emotion,
-                by_name=options.by_name,
-            )  # fmt: skip
-            report = None
-            if not options.no_codes:
-                report = code_report(animator, corpus, clips, surface)
-                across = content_across_people(animator, corpus, clips)
-                found.codes = report.findings | across
-            if options.out:
-                folder = options.out / "figures" / Path(path).stem
-                write_figures(folder, animator, corpus, found, surface, report)
-            evaluations[str(path)] = found
-        text = markdown(list(evaluations.values()), str(options.corpus), options.split)
+    corpus = Corpus(options.corpus)
+    clips = corpus.select(options.split)[: options.limit]
+    surface = surface_for(
+        corpus.space,
+        corpus.channels,
+        lips=options.lips,
+        upper_face=options.upper_face,
+        lip_pair=(options.lip_pair[0], options.lip_pair[1]),
+        flame=FlameModel(load_flame(options.flame)) if options.flame else None,
+    )
+    finishing = FinishSettings() if options.finish else None
+    paths = options.compare or [options.checkpoint]
+    animators = [Animator(path, options.device) for path in paths]
+    for animator in animators:
+        _check_fits(animator, corpus)
+    judges = None if options.no_judges else load_judges(corpus)
+    evaluations = {}
+    for path, animator in zip(paths, animators, strict=True):
+        found = evaluate(
+            animator, corpus, clips, surface, finishing,
+            judges=judges, same_emotion=options.same_emotion,
+            by_name=options.by_name,
+        )  # fmt: skip
+        report = None
+        if not options.no_codes:
+            report = code_report(animator, corpus, clips, surface)
+            across = content_across_people(animator, corpus, clips)
+            found.codes = report.findings | across
         if options.out:
-            data = {"corpus": str(options.corpus), "split": options.split}
-            models = {path: found.to_dict() for path, found in evaluations.items()}
-            with atomic_path(options.out / "evaluation.json") as path:
-                path.write_text(json.dumps({**data, "models": models}, indent=1), encoding="utf-8")
-            with atomic_path(options.out / "evaluation.md") as path:
-                path.write_text(text, encoding="utf-8")
-    except IdiolectError as error:
-        hint = f"\n hint: {error.hint}" if error.hint else ""
-        print(f"error: {error.message}{hint}", file=sys.stderr)
-        return 2
+            folder = options.out / "figures" / Path(path).stem
+            write_figures(folder, animator, corpus, found, surface, report)
+        evaluations[str(path)] = found
+    text = markdown(list(evaluations.values()), str(options.corpus), options.split)
+    if options.out:
+        data = {"corpus": str(options.corpus), "split": options.split}
+        models = {path: found.to_dict() for path, found in evaluations.items()}
+        with atomic_path(options.out / "evaluation.json") as path:
+            path.write_text(json.dumps({**data, "models": models}, indent=1), encoding="utf-8")
+        with atomic_path(options.out / "evaluation.md") as path:
+            path.write_text(text, encoding="utf-8")
     print(text, end="")
     return 0
 

@@ -30,6 +30,7 @@ from core.errors import IdiolectError
 from core.model.model import IdiolectModel
 from core.model.style import StyleEncoder
 from core.motion import MotionClip, resample
+from training.command import command
 from training.corpus import Corpus
 
 HIDING = ("style_encoder.taken_away", "style_encoder.centre")
@@ -134,6 +135,7 @@ def hidden_in(path: Path, corpus: Corpus, out: Path, *, half: bool = False) -> N
     save_checkpoint(out, tensors, {**kept.config, "model": told}, kept.metadata, half=half)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -144,11 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     parser.add_argument("--half", action="store_true", help="store as float16")
     options = parser.parse_args(arguments)
-    try:
-        hidden_in(options.model, Corpus(options.corpus), options.out, half=options.half)
-    except IdiolectError as error:
-        print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
-        return 2
+    hidden_in(options.model, Corpus(options.corpus), options.out, half=options.half)
     print(options.out)
     return 0
 

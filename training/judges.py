@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from core.checkpoint import load_checkpoint, load_weights, save_checkpoint
-from core.errors import IdiolectError
+from training.command import command
 from training.corpus import Corpus
 
 log = logging.getLogger(__name__)
@@ -189,6 +189,7 @@ def _fingerprint(corpus: Corpus) -> str:
     return digest.hexdigest()
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -204,9 +205,6 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         judges = load_judges(Corpus(options.corpus), steps=options.steps, progress=told)
-    except IdiolectError as error:
-        print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
-        return 2
     finally:
         bar.close()
     for judge in (judges.style, judges.sync):

@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core.errors import IdiolectError
 from core.files import atomic_path
 from core.model.paired_backbone import PairedBackbone
 from core.model.speech import CompactBackbone, mel_filterbank
@@ -30,6 +29,7 @@ from core.words.pronunciation import pronunciations
 from core.words.recognising import recognise
 from core.words.spoken_text import spoken_words
 from training.backbone import load_backbone
+from training.command import command
 from training.synthesis.speech_corpus import REAL_SHARDS, SAMPLES_PER_LABEL, find_shards
 
 log = logging.getLogger(__name__)
@@ -97,6 +97,7 @@ def beliefs_of(backbone: CompactBackbone | PairedBackbone, samples: np.ndarray) 
     return woven[:frames]
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -105,25 +106,21 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    try:
-        backbone = load_backbone(options.backbone)
-        for shard in find_shards(options.speech_corpus):
-            if shard.folder.name not in REAL_SHARDS:
-                continue
-            known = shard.folder.name != "recognised"
-            parts = [
-                lean_towards_words(
-                    beliefs_of(backbone, shard.samples(clip)), clip.text if known else ""
-                )
-                for clip in shard.clips
-            ]
-            believed = np.round(255 * np.concatenate(parts)).astype(np.uint8)
-            with atomic_path(shard.folder / "beliefs.npy") as path, path.open("wb") as file:
-                np.save(file, believed)
-            log.info("%s: %d clips", shard.folder, len(parts))
-    except IdiolectError as error:
-        print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
-        return 2
+    backbone = load_backbone(options.backbone)
+    for shard in find_shards(options.speech_corpus):
+        if shard.folder.name not in REAL_SHARDS:
+            continue
+        known = shard.folder.name != "recognised"
+        parts = [
+            lean_towards_words(
+                beliefs_of(backbone, shard.samples(clip)), clip.text if known else ""
+            )
+            for clip in shard.clips
+        ]
+        believed = np.round(255 * np.concatenate(parts)).astype(np.uint8)
+        with atomic_path(shard.folder / "beliefs.npy") as path, path.open("wb") as file:
+            np.save(file, believed)
+        log.info("%s: %d clips", shard.folder, len(parts))
     return 0
 
 

@@ -43,6 +43,7 @@ from core.phones import Segment
 from core.words.sphinx import Aligner
 from core.words.transcript import KnownWords, Said, find_words
 from training.backbone import load_backbone
+from training.command import command
 from training.lip_sync_score import LipSyncScore
 from training.phone_scores import PhoneScore
 from training.score_report import SpeakerScores, merged, report, save_bars, table
@@ -221,6 +222,7 @@ def _score_all(scorer: Scorer, clips: Sequence[Spoken], say: Callable[[str], Non
         scorer.add(clip)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -245,47 +247,43 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
     wanted = [name for name in ("raw", "finished") if getattr(options, name)]
-    try:
-        if options.worst and not options.out:
-            raise IdiolectError(
-                "--worst draws pictures and needs a folder for them.",
-                hint="Add --out FOLDER.",
-                code="usage",
-                setting="--out",
-            )
-        scorer = Scorer(
-            options.checkpoint,
-            options.fps,
-            options.modes,
-            wanted or ["raw", "finished"],
-            options.style,
+    if options.worst and not options.out:
+        raise IdiolectError(
+            "--worst draws pictures and needs a folder for them.",
+            hint="Add --out FOLDER.",
+            code="usage",
+            setting="--out",
         )
-        clips = reference_clips(options.speech, options.split, options.prompts, options.limit)
-        _score_all(scorer, clips, log.info)
-        real = report(scorer.results)
-        text, found = table(real), real
-        if options.tts or options.motion or options.languages:
-            from training.score_elsewhere import elsewhere
+    scorer = Scorer(
+        options.checkpoint,
+        options.fps,
+        options.modes,
+        wanted or ["raw", "finished"],
+        options.style,
+    )
+    clips = reference_clips(options.speech, options.split, options.prompts, options.limit)
+    _score_all(scorer, clips, log.info)
+    real = report(scorer.results)
+    text, found = table(real), real
+    if options.tts or options.motion or options.languages:
+        from training.score_elsewhere import elsewhere
 
-            more, figures = elsewhere(scorer, options)
-            text, found = f"{text}\n{more}", {**real, "elsewhere": figures}
-        print(text)
-        if options.json:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(json.dumps(found, indent=1))
-        if options.out:
-            options.out.mkdir(parents=True, exist_ok=True)
-            (options.out / "score.json").write_text(json.dumps(found, indent=1))
-            (options.out / "score.md").write_text(text + "\n")
-            if scorer.animator is not None:
-                save_bars(real, options.out / "closures.png")
-        if options.worst:
-            from training.score_worst import draw_worst
+        more, figures = elsewhere(scorer, options)
+        text, found = f"{text}\n{more}", {**real, "elsewhere": figures}
+    print(text)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(found, indent=1))
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "score.json").write_text(json.dumps(found, indent=1))
+        (options.out / "score.md").write_text(text + "\n")
+        if scorer.animator is not None:
+            save_bars(real, options.out / "closures.png")
+    if options.worst:
+        from training.score_worst import draw_worst
 
-            print(draw_worst(scorer.clips, options.worst, options.out))
-    except IdiolectError as error:
-        print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
-        return 2
+        print(draw_worst(scorer.clips, options.worst, options.out))
     return 0
 
 

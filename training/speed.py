@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 import torch
 
 from core.device import pick
-from core.errors import IdiolectError
 from core.learning.batch import Batch
 from core.learning.face import FaceMeasures
 from core.learning.objective import sides_for
@@ -32,6 +31,7 @@ from core.model.decoder import Past
 from core.model.model import IdiolectModel
 from core.model.speech_encoder import SpeechTracks
 from core.phones import PHONES
+from training.command import command
 from training.report import table
 from training.train import TrainConfig
 
@@ -164,7 +164,8 @@ def report(found: dict[str, Speed], config: TrainConfig, device: torch.device) -
     return [said, "", *table(header, rows)]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m training.speed", description=(__doc__ or "").splitlines()[0]
@@ -176,13 +177,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    try:
-        config = load_toml(TrainConfig, options.config, options.settings)
-        device = pick(config.device)
-        found = {name: speed_of(config, name, options.steps, device) for name in DECODERS}
-    except IdiolectError as error:
-        print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
-        return 2
+    config = load_toml(TrainConfig, options.config, options.settings)
+    device = pick(config.device)
+    found = {name: speed_of(config, name, options.steps, device) for name in DECODERS}
     print("\n".join(report(found, config, device)))
     return 0
 

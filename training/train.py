@@ -45,6 +45,7 @@ from core.model.model import IdiolectModel
 from core.model.speech import SpeechBackbone, Wav2Vec2Backbone
 from training.backbone import load_backbone as read_backbone
 from training.batches import CorpusBatches, DataConfig, shown_emotions, training_people
+from training.command import command
 from training.corpus import Corpus
 from training.face_measures import face_measures
 from training.features import corpus_features
@@ -307,6 +308,7 @@ def save_model(
     save_checkpoint(path, tensors, config, facts, half=half)
 
 
+@command
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -329,9 +331,6 @@ def main(arguments: list[str] | None = None) -> int:
         config = load_toml(TrainConfig, options.config, options.overrides)
         out = options.out or Path("out/runs") / config.name
         path = train(config, options.corpus, out, Bars())
-    except IdiolectError as error:
-        print(f"error: {error.message}\n hint: {error.hint}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("stopped; start again with the same --out to go on", file=sys.stderr)
         return 130
