@@ -38,7 +38,7 @@ from core.learning.losses import LossWeights
 from core.learning.objective import sides_for
 from core.learning.optim import OptimConfig
 from core.learning.trainer import Trainer
-from core.learning.workers import Workers
+from core.learning.workers import Workers, leave
 from core.model.backbones import BackboneConfig, build_backbone, track_sizes
 from core.model.config import ModelConfig, dump_toml, from_dict, load_toml, to_dict
 from core.model.model import IdiolectModel
@@ -367,4 +367,4 @@ def _check_same_run(state: Checkpoint, config: TrainConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -8,8 +8,10 @@ which accumulates as many batches.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -19,6 +21,19 @@ _BUCKET = 4_000_000
 """Numbers that travel together."""
 _PATIENCE = timedelta(hours=2)
 """How long processes wait for the first, which alone computes speech features and validates."""
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with an exit code, when all is written.
+
+    A process of `torchrun` ends at once: threads of gloo may still hold tensors while Python tears
+    itself down, and now and then abort it then (PyTorch issue 190489).
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 class Workers:
