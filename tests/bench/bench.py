@@ -210,7 +210,7 @@ def memory(folder: Path) -> list[tuple[str, str, str]]:
             f"{hour:.0f} s, {hour / minute:.0f}× that of a minute",
             "60× ± 15 %",
         ),
-        ("speech to weights, long speech", f"{3600 / hour:.0f}× real time", ""),
+        ("the same, against its length", f"{3600 / hour:.0f}× real time on one core", ""),
     ]
 
 
