@@ -49,7 +49,7 @@ def add_manner(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a setting of core.finishing.FinishSettings, e.g. gain_jaw=1.2, head_strength=1",
+        help="a setting of core/finishing/finish.py, e.g. gain_jaw=1.2, head_strength=1",
     )
 
 

@@ -86,7 +86,7 @@ def falls(
     """
     figure = Figure(figsize=(9.0, 1.0 + 2.4 * -(-len(panels) // 2)), layout="constrained")
     axes = figure.subplots(-(-len(panels) // 2), 2, squeeze=False).ravel()
-    for axis, (name, lines) in zip(axes, panels, strict=False):
+    for axis, (name, lines) in zip(axes, panels, strict=False):  # the last axis may stay empty
         for place, (label, (own, other)) in enumerate(lines.items()):
             colour = COLOURS[place % len(COLOURS)]
             axis.plot(*own, color=colour, marker="o", ms=4, lw=1.5, label=label)

@@ -118,7 +118,7 @@ class JobOperator(Button):
             outcome = job.current.advance()
         except WorkerError as error:
             ended = self._fail(error)
-        except Exception:
+        except Exception:  # a fault of ours: it is shown as such, but no job may seem to run on
             job.current = None
             job.show_status(None)
             raise

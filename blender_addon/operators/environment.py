@@ -6,7 +6,7 @@ import bpy
 
 from .. import environment, preferences
 from ..jobs import job
-from ..jobs.buttons import JobOperator
+from ..jobs.buttons import Button, JobOperator
 from ..worker.client import close_client, get_client
 from ..worker.protocol import WorkerError
 from .common import WorkerOperator
@@ -107,7 +107,7 @@ class IDIOLECT_OT_remove_environment(JobOperator, bpy.types.Operator):
         return job.Outcome(f"Removed {count} environment{'s' if count != 1 else ''}")
 
 
-class IDIOLECT_OT_copy_download_commands(bpy.types.Operator):
+class IDIOLECT_OT_copy_download_commands(Button, bpy.types.Operator):
     """Copy Download Commands."""
 
     bl_idname = "idiolect.copy_download_commands"
@@ -125,8 +125,7 @@ class IDIOLECT_OT_copy_download_commands(bpy.types.Operator):
         try:
             commands = environment.download_commands(settings.device, folder)
         except WorkerError as error:
-            self.report({"ERROR"}, f"{error.message} {error.hint}")
-            return {"CANCELLED"}
+            return self.refused(error)
         context.window_manager.clipboard = "\n".join(commands)
         self.report({"INFO"}, f"{len(commands)} commands are on the clipboard")
         return {"FINISHED"}

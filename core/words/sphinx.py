@@ -128,6 +128,7 @@ def second_opinion(
     opinion = np.full(frames, -1, dtype=np.int64)
     aligner = _aligner()
     pieces = list(_pieces(words, frames))
+    # Samples may end before the pieces do: a last piece without sound has no opinion.
     for piece, samples in zip(pieces, _cut(pieces, blocks), strict=False):
         if stop():
             return opinion

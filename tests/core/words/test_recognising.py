@@ -7,7 +7,7 @@ from core.errors import Cancelled
 from core.phones import PHONE_INDEX, PHONES
 from core.words.pronunciation import dictionary_entries
 
-pytest.importorskip("pocketsphinx")
+pytest.importorskip("pocketsphinx")  # the worker goes on without it
 
 from core.words import recognising
 from core.words.recognising import recognise

@@ -11,6 +11,7 @@ from core.phones import BILABIALS, PHONE_INDEX
 from core.words.aligning import SaidWord, align
 from core.words.transcript import KnownWords, find_words
 
+# It imports pocketsphinx, without which the worker goes on.
 sphinx = pytest.importorskip("core.words.sphinx", exc_type=ImportError)
 
 TEXT = "bob packed my five dozen liquor jugs who saw the beautiful moon"
